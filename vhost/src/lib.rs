@@ -1,0 +1,9 @@
+//! The vhost-user virtio-net device, and the driver side of the same rings.
+//!
+//! Everything a tenant can write is hostile here: messages, descriptors handed over, rings, packets, and the
+//! memory file itself. The crate knows nothing of DPDK, of networks or of gRPC.
+
+pub mod address;
+pub mod fault;
+pub mod features;
+pub mod owner;
