@@ -6,4 +6,7 @@
 pub mod address;
 pub mod fault;
 pub mod features;
+pub mod memory;
+pub mod notify;
 pub mod owner;
+pub mod ring;
