@@ -1,0 +1,110 @@
+# The only commands a newcomer needs. `make demo` and `make test` do all their set-up themselves.
+#
+#   make setup   packages and hugepages (root; a second run takes seconds)
+#   make build   everything, optimised
+#   make demo    two networks, three DPDK pods, traffic for some seconds, a table
+#   make test    unit, property, model and end-to-end tests
+#   make lint    format, clippy with warnings denied, licences and sources
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export DEBIAN_FRONTEND := noninteractive
+
+# What Debian 12 must have: to build (a C compiler, libclang for the DPDK bindings, DPDK itself), and to run the
+# tests (DPDK applications as pods, a network laboratory, tracing).
+PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-dev ca-certificates \
+            ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump
+# Hugepages of 2 MB that the demo and the tests are comfortable with.
+HUGEPAGES := 512
+
+# In CI the lock file must be right; elsewhere cargo may bring it up to date.
+CARGO_FLAGS := $(if $(CI),--locked)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# End-to-end tests share two CPUs with the pods they start: one at a time.
+SERIAL := --test-threads=1
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@missing=()
+	for package in $(PACKAGES); do
+	    dpkg-query -W -f '$${db:Status-Status}\n' "$$package" 2>/dev/null | grep -qx installed || missing+=("$$package")
+	done
+	if [ $${#missing[@]} -eq 0 ]; then
+	    echo "setup: all packages are there"
+	elif [ "$$(id -u)" -eq 0 ]; then
+	    echo "setup: installing $${missing[*]}"
+	    apt-get update -q
+	    apt-get install -q -y --no-install-recommends "$${missing[@]}"
+	else
+	    echo "setup: NOT DONE: missing packages, and only root can install them: apt-get install $${missing[*]}" >&2
+	    exit 1
+	fi
+	if ! command -v cargo >/dev/null; then
+	    echo "setup: NOT DONE: no Rust toolchain in PATH; https://rustup.rs installs one" >&2
+	    exit 1
+	fi
+	for part in fmt clippy; do
+	    cargo $$part --version >/dev/null 2>&1 || rustup component add $${part/fmt/rustfmt} \
+	        || echo "setup: NOT DONE: cargo $$part is missing, make lint will fail" >&2
+	done
+	pool=/sys/kernel/mm/hugepages/hugepages-2048kB
+	have=$$(cat $$pool/nr_hugepages 2>/dev/null || echo 0)
+	available=$$(awk '/^MemAvailable:/ { print int($$2 / 2048) }' /proc/meminfo)
+	if [ "$$have" -ge $(HUGEPAGES) ]; then
+	    echo "setup: $$have hugepages of 2 MB are there"
+	elif [ ! -d $$pool ]; then
+	    echo "setup: NOT DONE: this kernel has no hugepages of 2 MB; everything runs without, only slower" >&2
+	elif [ "$$available" -lt $$((2 * $(HUGEPAGES))) ]; then
+	    echo "setup: NOT DONE: too little free memory for $(HUGEPAGES) hugepages of 2 MB" >&2
+	elif ! echo $(HUGEPAGES) 2>/dev/null >$$pool/nr_hugepages; then
+	    echo "setup: NOT DONE: no permission to reserve hugepages; everything runs without, only slower" >&2
+	else
+	    have=$$(cat $$pool/nr_hugepages)
+	    if [ "$$have" -ge $(HUGEPAGES) ]; then
+	        echo "setup: $$have hugepages of 2 MB reserved"
+	    else
+	        echo "setup: NOT DONE: the kernel reserved $$have of $(HUGEPAGES) hugepages; memory is fragmented" >&2
+	    fi
+	fi
+	if ! grep -qw hugetlbfs /proc/mounts; then
+	    mkdir -p /dev/hugepages 2>/dev/null && mount -t hugetlbfs hugetlbfs /dev/hugepages 2>/dev/null \
+	        && echo "setup: hugetlbfs mounted on /dev/hugepages" \
+	        || echo "setup: NOT DONE: hugetlbfs could not be mounted on /dev/hugepages" >&2
+	fi
+
+build: setup
+	@cargo build $(CARGO_FLAGS) --release --workspace
+
+demo: build
+	@cargo build $(CARGO_FLAGS) --release -p control-api --example demo
+	$(TARGET)/release/examples/demo
+
+# Tests and clippy share one profile (dev, optimised enough for polling; see the root Cargo.toml), so that
+# dependencies and build scripts are compiled once. The loom models need their own compiler flag, and so their own
+# target directory.
+test: setup
+	@failed=0
+	run() { echo "test: $$*"; "$$@" || failed=1; }
+	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api
+	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --lib --bins --examples
+	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
+	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
+	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
+	exit $$failed
+
+lint: setup
+	@cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	if cargo deny --version >/dev/null 2>&1; then
+	    cargo deny --workspace check licenses sources bans
+	else
+	    echo "lint: NOT DONE: cargo-deny is not installed, so licences and sources were not checked (cargo install cargo-deny)" >&2
+	fi
