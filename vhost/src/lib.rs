@@ -6,7 +6,9 @@
 pub mod address;
 pub mod fault;
 pub mod features;
+pub mod guest;
 pub mod memory;
+pub mod message;
 pub mod notify;
 pub mod owner;
 pub mod ring;

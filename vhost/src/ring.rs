@@ -1,7 +1,15 @@
 //! Virtqueues, seen from the device. One file a ring format.
+//!
+//! A worker visits a ring once a turn and works on whole bursts: one read of the available index, one store of
+//! the used index, one decision whether to notify.
 
+mod chain;
+mod deliver;
 mod split;
+mod take;
 
+pub use chain::{BURST, Chain, Chains, MAX_FRAME, MAX_FRAME_SEGMENTS, Segment};
+pub use deliver::{Delivered, FrameSource};
 pub use split::SplitRing as DeviceRing;
 
 use crate::address::FrontendVirt;
@@ -22,4 +30,10 @@ pub struct RingSetup {
     pub base: u16,
     /// What was negotiated.
     pub features: Features,
+}
+
+/// Bytes of the virtio-net header in front of every frame (virtio 1.2 §5.1.6).
+#[must_use]
+pub fn header_len(features: Features) -> u32 {
+    if features.intersects(Features::VERSION_1.union(Features::MRG_RXBUF)) { 12 } else { 10 }
 }
