@@ -4,6 +4,7 @@
 //! memory file itself. The crate knows nothing of DPDK, of networks or of gRPC.
 
 pub mod address;
+pub mod channel;
 pub mod fault;
 pub mod features;
 pub mod guest;
@@ -12,3 +13,4 @@ pub mod message;
 pub mod notify;
 pub mod owner;
 pub mod ring;
+pub mod tenant_fd;
