@@ -1,4 +1,5 @@
 //! A tenant takes its memory away under our hands: its table is poisoned, and everything else goes on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(unsafe_code, reason = "one test maps memory without the guard, to see it die")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! What several test programs of this crate need: asking the mapper, descriptors of many kinds, raw bytes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(
     unsafe_code,
     reason = "tests make descriptors that the standard library cannot, and touch shared memory"
