@@ -5,6 +5,8 @@
 
 pub mod address;
 pub mod channel;
+pub mod control;
+pub mod driver;
 pub mod fault;
 pub mod features;
 pub mod guest;
@@ -13,4 +15,6 @@ pub mod message;
 pub mod notify;
 pub mod owner;
 pub mod ring;
+pub mod session;
+pub mod socket;
 pub mod tenant_fd;

@@ -75,6 +75,32 @@ requests! {
     GetShmemConfig = 44,
 }
 
+impl Request {
+    /// True if the request has a reply of its own, and so is never acknowledged besides.
+    #[must_use]
+    pub const fn has_reply(self) -> bool {
+        matches!(
+            self,
+            Request::GetFeatures
+                | Request::SetLogBase
+                | Request::GetVringBase
+                | Request::GetProtocolFeatures
+                | Request::GetQueueNum
+                | Request::GetConfig
+                | Request::CreateCryptoSession
+                | Request::PostcopyAdvise
+                | Request::PostcopyEnd
+                | Request::GetInflightFd
+                | Request::GetMaxMemSlots
+                | Request::GetStatus
+                | Request::GetSharedObject
+                | Request::SetDeviceStateFd
+                | Request::CheckDeviceState
+                | Request::GetShmemConfig
+        )
+    }
+}
+
 /// A request with its payload, checked as far as it can be without knowing the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {

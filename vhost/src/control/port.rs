@@ -1,0 +1,461 @@
+//! One port on the control thread: its socket, its connection and its session.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::Sender;
+
+use super::backoff::Backoff;
+use super::poller::{Interest, Poller, Token};
+use super::view::PortView;
+use super::{ControlConfig, Mode, PortKey, RemovePortError, VhostPortConfig};
+use crate::channel::Channel;
+use crate::memory::{MapReply, MapTicket};
+use crate::message::Reply;
+use crate::session::{Breach, Peer, Session};
+use crate::socket::{self, Identity, Listener, SocketError, Watch, Watches};
+use crate::tenant_fd::TenantFd;
+
+/// How soon rings that are coming back are looked for again.
+const POLL_RINGS: Duration = Duration::from_micros(500);
+/// And how soon once a worker is stuck.
+const POLL_STUCK: Duration = Duration::from_millis(20);
+/// How often it is checked that a listening socket can still be reached.
+const CHECK_LISTENER: Duration = Duration::from_millis(500);
+/// Connections accepted at one visit, those included that are closed at once because one lives.
+const ACCEPTS: usize = 4;
+/// Pause between visits to a listener while a connection lives: a storm of connections costs little.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Events of a directory after which the port goes on with timers alone: a tenant can make as many as it likes.
+const WATCH_EVENTS: u32 = 256;
+
+/// A connection.
+struct Live {
+    channel: Channel,
+    since: Instant,
+}
+
+/// The port is being removed.
+struct Removal {
+    replies: Vec<Sender<Result<(), RemovePortError>>>,
+    deadline: Instant,
+}
+
+pub(super) struct Port {
+    key: PortKey,
+    pub(super) config: VhostPortConfig,
+    bounds: ControlConfig,
+    session: Session,
+    view: PortView,
+    live: Option<Live>,
+    backoff: Backoff,
+    listener: Option<Listener>,
+    /// When the listener is to be armed again, or looked at.
+    listener_due: Instant,
+    watch: Option<Watch>,
+    watch_events: u32,
+    /// The socket file to which we were connected last.
+    known: Option<Identity>,
+    removal: Option<Removal>,
+    changed: bool,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: u64,
+    faults: u64,
+    stale_removed: u64,
+    peer: Option<Peer>,
+    since: Option<SystemTime>,
+    /// Why the socket cannot be used.
+    socket: String,
+}
+
+impl Port {
+    pub(super) fn new(
+        key: PortKey,
+        config: VhostPortConfig,
+        bounds: ControlConfig,
+        session: Session,
+        view: PortView,
+        now: Instant,
+    ) -> Self {
+        Self {
+            key,
+            config,
+            bounds,
+            session,
+            view,
+            live: None,
+            backoff: Backoff::new(now),
+            listener: None,
+            listener_due: now,
+            watch: None,
+            watch_events: 0,
+            known: None,
+            removal: None,
+            changed: true,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.removal.is_some()
+    }
+
+    /// True when nothing is left of a removed port.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.removal.is_some() && self.session.is_released()
+    }
+
+    pub(super) fn awaits(&self) -> Option<MapTicket> {
+        self.session.awaits()
+    }
+
+    pub(super) fn set_limits(&mut self, mtu: Option<Option<u16>>, mem_limit: Option<u64>) {
+        self.session.set_limits(mtu, mem_limit);
+        self.config.mtu = mtu.unwrap_or(self.config.mtu);
+        self.config.mem_limit = mem_limit.unwrap_or(self.config.mem_limit);
+    }
+
+    /// The connection has something to say.
+    pub(super) fn visit(&mut self, poller: &Poller, now: Instant) {
+        let result = self.exchange(now);
+        self.carry_on(result, poller, now);
+    }
+
+    /// The mapper has answered.
+    pub(super) fn mapped(&mut self, reply: MapReply, poller: &Poller, now: Instant) {
+        let result = self.session.mapped(reply, now).and_then(|reply| self.send(reply, now));
+        self.carry_on(result, poller, now);
+    }
+
+    /// Time has passed, a worker has found a fault, or rings may have come back.
+    pub(super) fn tick(&mut self, poller: &Poller, watches: Option<&mut Watches<PortKey>>, now: Instant) {
+        if let Some(live) = &self.live {
+            let late = live.channel.check_deadline(now).map_err(Breach::from);
+            let busy = self.session.is_suspended();
+            let result = late.and_then(|()| self.session.advance(now)).and_then(|reply| self.send(reply, now));
+            // Nothing to do is the common case: no system call is spent on it.
+            if result.is_err() || (busy && !self.session.is_suspended()) {
+                self.carry_on(result, poller, now);
+            }
+        } else if !self.session.is_released() {
+            self.changed = true;
+            if self.removal.is_none() && self.is_overdue(now) {
+                self.session.stuck(now);
+            }
+        } else if self.removal.is_none() && self.backoff.is_due(now) {
+            self.seek(poller, watches, now);
+        }
+        if self.removal.is_none() && now >= self.listener_due {
+            self.tend_listener(poller, now);
+        }
+        self.answer_removal(now);
+    }
+
+    /// When [`Port::tick`] must be called at the latest.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        let mut due = None;
+        let mut at = |t: Option<Instant>| due = [due, t].into_iter().flatten().min();
+        at(self.removal.as_ref().filter(|r| !r.replies.is_empty()).map(|r| r.deadline));
+        if self.session.returning_since().is_some() {
+            at(Some(now + if self.is_overdue(now) { POLL_STUCK } else { POLL_RINGS }));
+        }
+        if let Some(live) = &self.live {
+            at(live.channel.deadline());
+            at(self.session.deadline());
+        } else if self.removal.is_none() && self.listener.is_none() && self.session.returning_since().is_none() {
+            at(Some(self.backoff.at()));
+        }
+        at(self.listener.as_ref().map(|_| self.listener_due));
+        due
+    }
+
+    /// True if rings are out for longer than workers may need.
+    fn is_overdue(&self, now: Instant) -> bool {
+        let since = self.session.returning_since();
+        since.is_some_and(|since| now.saturating_duration_since(since) >= self.bounds.let_go)
+    }
+
+    /// A file of the socket's name has appeared or changed.
+    pub(super) fn file_seen(&mut self, watches: &mut Watches<PortKey>, now: Instant) {
+        self.watch_events += 1;
+        if self.watch_events > WATCH_EVENTS {
+            self.unwatch(watches);
+        }
+        self.backoff.hasten(now);
+    }
+
+    /// The listener may have a connection, or be ready for the next.
+    pub(super) fn visit_listener(&mut self, poller: &Poller, now: Instant) {
+        // The peer may have gone and come back: its end is seen before the new connection is judged.
+        if self.live.is_some() && !self.session.is_suspended() {
+            self.visit(poller, now);
+        }
+        self.accept(poller, now);
+    }
+
+    /// Removes the port: the connection and the socket go at once, the answer comes when the rings are back.
+    pub(super) fn remove(
+        &mut self,
+        reply: Option<Sender<Result<(), RemovePortError>>>,
+        poller: &Poller,
+        watches: Option<&mut Watches<PortKey>>,
+        now: Instant,
+    ) {
+        if let Some(live) = self.live.take() {
+            poller.remove(&live.channel);
+        }
+        if let Some(listener) = self.listener.take() {
+            poller.remove(&listener);
+        }
+        if let Some(watches) = watches {
+            self.unwatch(watches);
+        }
+        if !self.is_removed() {
+            self.session.remove(now);
+        }
+        let deadline = now + self.bounds.let_go;
+        self.removal.get_or_insert(Removal { replies: Vec::new(), deadline }).replies.extend(reply);
+        self.changed = true;
+        self.answer_removal(now);
+    }
+
+    /// Writes the port's state to its view if it may have changed.
+    pub(super) fn publish(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let mut view = self.view.lock();
+        self.session.report(&mut view);
+        view.connections = self.counts.connections;
+        view.faults = self.counts.faults;
+        view.stale_removed = self.counts.stale_removed;
+        view.peer = self.counts.peer;
+        view.connected_since = self.counts.since;
+        if self.live.is_none() && view.fault.is_none() && !self.counts.socket.is_empty() {
+            view.reason.clone_from(&self.counts.socket);
+        }
+    }
+
+    fn answer_removal(&mut self, now: Instant) {
+        let released = self.session.is_released();
+        let Some(removal) = &mut self.removal else { return };
+        let result = if released {
+            Ok(())
+        } else if now >= removal.deadline {
+            Err(RemovePortError::WorkerStuck(self.bounds.let_go))
+        } else {
+            return;
+        };
+        let replies = std::mem::take(&mut removal.replies);
+        if replies.is_empty() {
+            return;
+        }
+        if result.is_err() {
+            tracing::error!(port = %self.config.name, "removed, but a worker has not let go of its rings");
+        }
+        self.changed = true;
+        self.publish();
+        for reply in replies {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Reads and answers messages, a bounded number of them.
+    fn exchange(&mut self, now: Instant) -> Result<(), Breach> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        live.channel.flush(now)?;
+        for _ in 0..self.bounds.messages_per_visit {
+            if self.session.is_suspended() || live.channel.is_stalled() {
+                break;
+            }
+            let Some(envelope) = live.channel.receive(now)? else { break };
+            if let Some(reply) = self.session.handle(envelope, now)? {
+                live.channel.send(&reply, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, reply: Option<Reply>, now: Instant) -> Result<(), Breach> {
+        match (&mut self.live, reply) {
+            (Some(live), Some(reply)) => Ok(live.channel.send(&reply, now)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Arms the connection for what it waits for, or ends it.
+    fn carry_on(&mut self, result: Result<(), Breach>, poller: &Poller, now: Instant) {
+        self.changed = true;
+        let Some(live) = &self.live else { return };
+        match result {
+            Err(breach) => self.disconnect(&breach, poller, now),
+            // Not read until the change is made. That the peer has gone is seen then, too.
+            Ok(()) if self.session.is_suspended() => {}
+            Ok(()) => {
+                let interest = if live.channel.is_stalled() { Interest::Write } else { Interest::Read };
+                poller.arm(&live.channel, Token::Channel(self.key), interest);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, why: &Breach, poller: &Poller, now: Instant) {
+        let Some(live) = self.live.take() else { return };
+        poller.remove(&live.channel);
+        let lived = now.saturating_duration_since(live.since);
+        drop(live);
+        let fault = why.fault().is_some();
+        self.counts.faults += u64::from(fault);
+        self.counts.peer = None;
+        self.counts.since = None;
+        self.session.end(why, now);
+        self.backoff.ended(now, lived, fault);
+        self.listener_due = self.listener_due.min(self.backoff.at());
+    }
+
+    /// Looks for a connection: connects, or begins to listen.
+    fn seek(&mut self, poller: &Poller, watches: Option<&mut Watches<PortKey>>, now: Instant) {
+        match self.config.mode {
+            Mode::Server => self.connect(poller, watches, now),
+            Mode::Client if self.listener.is_none() => self.listen(poller, now),
+            Mode::Client => {}
+        }
+    }
+
+    fn connect(&mut self, poller: &Poller, watches: Option<&mut Watches<PortKey>>, now: Instant) {
+        let mut watches = watches;
+        // First the watch, then the look: nothing that appears in between is missed.
+        if let Some(watches) = &mut watches
+            && self.watch_events <= WATCH_EVENTS
+        {
+            self.watch = watches.renew(self.watch.take(), &self.config.path, self.key);
+        }
+        match socket::connect(&self.config.path) {
+            Ok(connected) => {
+                self.known = Some(connected.identity);
+                if let Some(watches) = watches {
+                    self.unwatch(watches);
+                }
+                self.watch_events = 0;
+                self.begin(connected.socket, poller, now);
+            }
+            Err(error) => {
+                if let SocketError::Refused { identity, .. } = &error
+                    && self.known == Some(*identity)
+                {
+                    self.remove_stale(*identity);
+                }
+                self.socket_failed(&error);
+                self.backoff.failed(now, self.watch.is_some());
+            }
+        }
+    }
+
+    /// We were connected to this very file, and nobody listens on it: its application has died.
+    fn remove_stale(&mut self, identity: Identity) {
+        self.known = None;
+        if socket::remove_stale(&self.config.path, identity) {
+            self.counts.stale_removed += 1;
+            let path = self.config.path.display();
+            tracing::info!(port = %self.config.name, %path, "removed the socket that a dead application left behind");
+        }
+    }
+
+    fn listen(&mut self, poller: &Poller, now: Instant) {
+        let listener = Listener::bind(&self.config.path);
+        let added = listener.and_then(|listener| {
+            poller.add(&listener, Token::Listener(self.key)).map_err(|source| SocketError::Kernel {
+                path: self.config.path.clone(),
+                call: "epoll_ctl",
+                source,
+            })?;
+            Ok(listener)
+        });
+        match added {
+            Ok(listener) => {
+                self.listener = Some(listener);
+                self.listener_due = now + CHECK_LISTENER;
+                self.counts.socket.clear();
+                self.changed = true;
+            }
+            Err(error) => {
+                self.socket_failed(&error);
+                self.backoff.failed(now, true);
+                self.listener_due = self.backoff.at();
+            }
+        }
+    }
+
+    /// Arms the listener again after a pause, and makes it anew if its file was removed.
+    fn tend_listener(&mut self, poller: &Poller, now: Instant) {
+        self.listener_due = now + CHECK_LISTENER;
+        let Some(listener) = &self.listener else { return };
+        if listener.is_reachable() {
+            poller.arm(listener, Token::Listener(self.key), Interest::Read);
+        } else {
+            tracing::warn!(port = %self.config.name, "the socket file was removed; making it again");
+            poller.remove(listener);
+            self.listener = None;
+            self.listen(poller, now);
+        }
+    }
+
+    fn accept(&mut self, poller: &Poller, now: Instant) {
+        for _ in 0..ACCEPTS {
+            let free = self.live.is_none() && self.session.is_released();
+            if self.live.is_none() && !(free && self.backoff.is_due(now)) {
+                // Rings are coming back, or a fault is being waited out: the connection waits in the backlog.
+                self.listener_due = (now + ACCEPT_PAUSE).max(self.backoff.at());
+                return;
+            }
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(Some(socket)) if free => self.begin(socket, poller, now),
+                // One connection lives: this one is closed.
+                Ok(Some(surplus)) => drop(surplus),
+                Ok(None) => {
+                    poller.arm(listener, Token::Listener(self.key), Interest::Read);
+                    return;
+                }
+                Err(error) => {
+                    self.socket_failed(&error);
+                    break;
+                }
+            }
+        }
+        self.listener_due = now + ACCEPT_PAUSE;
+    }
+
+    fn begin(&mut self, socket: TenantFd, poller: &Poller, now: Instant) {
+        let channel = Channel::new(socket, self.bounds.message_deadline);
+        if let Err(error) = poller.add(&channel, Token::Channel(self.key)) {
+            tracing::error!(port = %self.config.name, %error, "a connection could not be watched");
+            self.backoff.failed(now, true);
+            return;
+        }
+        self.counts.connections += 1;
+        self.counts.peer = channel.peer().map(|(pid, uid)| Peer { pid, uid });
+        self.counts.since = Some(SystemTime::now());
+        self.counts.socket.clear();
+        self.session.begin();
+        self.live = Some(Live { channel, since: now });
+        self.changed = true;
+    }
+
+    fn unwatch(&mut self, watches: &mut Watches<PortKey>) {
+        if let Some(watch) = self.watch.take() {
+            watches.remove(&watch, self.key);
+        }
+    }
+
+    /// Kept for the port's status; not logged, since it is so for as long as the application is not there.
+    fn socket_failed(&mut self, error: &SocketError) {
+        let text = error.to_string();
+        if text != self.counts.socket {
+            self.counts.socket = text;
+            self.changed = true;
+        }
+    }
+}

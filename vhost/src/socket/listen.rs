@@ -1,0 +1,97 @@
+//! Listening on a socket to which an application connects.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrUnix, SocketFlags};
+
+use super::connect::{connect, remove_stale, stream};
+use super::identity::{Identity, Seen};
+use super::SocketError;
+use crate::tenant_fd::TenantFd;
+
+/// Connections that may wait to be accepted. Only one may live.
+const BACKLOG: i32 = 4;
+
+/// A listening socket and its file, which is removed when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    /// Closing it closes connections that nobody accepted, with all that was sent on them: that can block.
+    socket: TenantFd,
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Listener {
+    /// Makes the socket file and listens. A socket on which nobody listens any more is replaced.
+    ///
+    /// # Errors
+    /// See [`SocketError`]; all of them may pass with time.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        clear(path)?;
+        let socket = stream(path)?;
+        let address = SocketAddrUnix::new(path).map_err(|error| SocketError::kernel(path, "bind", error))?;
+        rustix::net::bind(&socket, &address).map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR => SocketError::Missing(path.into()),
+            Errno::ADDRINUSE => SocketError::InUse(path.into()),
+            other => SocketError::kernel(path, "bind", other),
+        })?;
+        let identity = look(path)?.identity;
+        let listener = Self { socket: TenantFd::from(socket), path: path.into(), identity };
+        rustix::net::listen(&listener.socket, BACKLOG)
+            .map_err(|error| SocketError::kernel(path, "listen", error))?;
+        Ok(listener)
+    }
+
+    /// A connection that waits, if there is one.
+    ///
+    /// # Errors
+    /// If the process is out of descriptors, for instance.
+    pub fn accept(&self) -> Result<Option<TenantFd>, SocketError> {
+        match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => Ok(Some(TenantFd::from(socket))),
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+            Err(error) => Err(SocketError::kernel(&self.path, "accept", error)),
+        }
+    }
+
+    /// False if the file was removed or replaced: nobody can connect any more.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        look(&self.path).is_ok_and(|seen| seen.identity == self.identity)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        remove_stale(&self.path, self.identity);
+    }
+}
+
+fn look(path: &Path) -> Result<Seen, SocketError> {
+    let open = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, open, Mode::empty())
+        .and_then(Seen::open)
+        .map_err(|error| SocketError::kernel(path, "statx", error))
+}
+
+/// Makes the name free if a dead process left a socket there.
+fn clear(path: &Path) -> Result<(), SocketError> {
+    match connect(path) {
+        Ok(_) | Err(SocketError::Busy(_)) => Err(SocketError::InUse(path.into())),
+        Err(SocketError::Missing(_)) => Ok(()),
+        Err(SocketError::Refused { identity, .. }) => {
+            remove_stale(path, identity);
+            Ok(())
+        }
+        Err(other) => Err(other),
+    }
+}
