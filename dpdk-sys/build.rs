@@ -14,6 +14,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eal_get_runtime_dir",
     "rte_eal_has_hugepages",
     "rte_eal_init",
+    "rte_eth_dev_count_total",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",
     "rte_eth_dev_get_mtu",
@@ -26,6 +27,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_promiscuous_enable",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
+    "rte_eth_tx_done_cleanup",
     "rte_eth_tx_queue_setup",
     "rte_eth_xstats_get",
     "rte_eth_xstats_get_names",
@@ -33,7 +35,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_log_set_global_level",
     "rte_malloc_get_socket_stats",
     "rte_mempool_avail_count",
-    "rte_mempool_calc_obj_size",
     "rte_mempool_free",
     "rte_mempool_obj_iter",
     "rte_pktmbuf_free_bulk",
@@ -48,8 +49,7 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 /// Types whose inside belongs to DPDK: used behind pointers only, or through the offsets of `shim.h`.
-const OPAQUE: &[&str] =
-    &["rte_mbuf.*", "rte_mempool", "rte_device", "rte_eth_rxconf", "rte_eth_txconf", "rte_mempool_objsz"];
+const OPAQUE: &[&str] = &["rte_mbuf.*", "rte_mempool", "rte_device", "rte_eth_rxconf", "rte_eth_txconf"];
 
 const CONSTANTS: &[&str] = &["SHIM_.*"];
 
@@ -113,6 +113,7 @@ fn generate(flags: &[String]) {
         .generate_comments(false)
         .layout_tests(true)
         .allowlist_recursively(true)
+        .derive_default(true)
         .prepend_enum_name(false);
     for name in FUNCTIONS {
         builder = builder.allowlist_function(name);

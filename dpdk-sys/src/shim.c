@@ -170,7 +170,21 @@ uint32_t shim_pool_size(const struct rte_mempool *pool)
 	return pool->size;
 }
 
-int shim_mbuf_pool_bytes_per_frame(uint16_t data_room)
+/* Bytes of one object as its user sees it. */
+uint32_t shim_pool_object_bytes(const struct rte_mempool *pool)
 {
-	return (int)rte_mempool_calc_obj_size(sizeof(struct rte_mbuf) + data_room, 0, NULL);
+	return pool->elt_size;
+}
+
+/* Bytes that a frame's buffer takes in a pool, its mbuf and the pool's own header included. */
+uint32_t shim_mbuf_pool_bytes_per_frame(uint16_t data_room)
+{
+	return rte_mempool_calc_obj_size(sizeof(struct rte_mbuf) + data_room, 0, NULL);
+}
+
+/* Bytes that a pool with caches takes before its first frame: a cache for every thread there could be. */
+uint32_t shim_mbuf_pool_fixed_bytes(void)
+{
+	return sizeof(struct rte_mempool) + sizeof(struct rte_pktmbuf_pool_private) +
+	       RTE_MAX_LCORE * sizeof(struct rte_mempool_cache);
 }

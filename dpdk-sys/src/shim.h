@@ -103,6 +103,8 @@ int shim_port_configure(uint16_t port, const struct shim_port_config *config);
 int shim_port_link(uint16_t port, struct shim_link *out);
 int shim_port_mac(uint16_t port, uint8_t out[6]);
 uint32_t shim_pool_size(const struct rte_mempool *pool);
-int shim_mbuf_pool_bytes_per_frame(uint16_t data_room);
+uint32_t shim_pool_object_bytes(const struct rte_mempool *pool);
+uint32_t shim_mbuf_pool_bytes_per_frame(uint16_t data_room);
+uint32_t shim_mbuf_pool_fixed_bytes(void);
 
 #endif
