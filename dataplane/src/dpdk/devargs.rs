@@ -88,6 +88,12 @@ impl Devargs {
         self.name().starts_with("net_af_packet") || self.name().starts_with("eth_af_packet")
     }
 
+    /// The interface whose link is the device's own, where the description names it.
+    pub(super) fn own_interface(&self) -> Option<&str> {
+        let on_one = self.is_af_packet() || self.name().starts_with("net_tap");
+        on_one.then(|| self.value("iface")).flatten()
+    }
+
     /// The interface that must exist before the device can.
     pub(super) fn needed_interface(&self) -> Option<&str> {
         let stands_on_one = self.is_af_packet() || self.name().starts_with("net_af_xdp");
@@ -138,7 +144,9 @@ mod tests {
         assert_eq!((device.name(), device.value("iface")), ("net_af_packet0", Some("veth0")));
         assert_eq!(device.value("face"), None, "a key is matched whole");
         assert_eq!(device.needed_interface(), Some("veth0"));
-        assert_eq!(parse("net_tap0,iface=tap7").needed_interface(), None, "a tap is made, not found");
+        let tap = parse("net_tap0,iface=tap7");
+        assert_eq!(tap.needed_interface(), None, "a tap is made, not found");
+        assert_eq!((tap.own_interface(), parse("net_null0,iface=a").own_interface()), (Some("tap7"), None));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) struct Device {
     pub(super) multi_segs: bool,
     /// Bytes of data that an empty mbuf holds.
     pub(super) segment_room: usize,
-    /// The interface under a `net_af_packet` device.
+    /// The interface that the device stands on or made (`net_af_packet`, `net_tap`).
     pub(super) interface: Option<String>,
     probed: ManuallyDrop<Probed>,
     pool: ManuallyDrop<Pool>,
@@ -60,7 +60,7 @@ impl Device {
             numa_node: node.and_then(|node| u32::try_from(node).ok()),
             multi_segs: info.tx_multi_segs != 0,
             segment_room: plan.data_room as usize,
-            interface: devargs.is_af_packet().then(|| devargs.value("iface").map(str::to_owned)).flatten(),
+            interface: devargs.own_interface().map(str::to_owned),
             probed: ManuallyDrop::new(probed),
             pool: ManuallyDrop::new(pool),
         })
@@ -68,6 +68,11 @@ impl Device {
 
     pub(super) fn port(&self) -> u16 {
         self.probed.port
+    }
+
+    /// The interface whose MTU alone bounds frames: `net_tap` has one too, but also a bound of its own.
+    pub(super) fn mtu_interface(&self) -> Option<&str> {
+        self.interface.as_deref().filter(|_| self.driver == "net_af_packet")
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -137,12 +142,14 @@ impl Device {
             device: self.device.clone(),
             asked: mtu,
             least: info.min_mtu,
-            most: info.max_mtu,
+            // Some drivers know no largest MTU, but a largest frame.
+            most: u16::try_from(info.max_rx_pktlen.saturating_sub(18))
+                .map_or(info.max_mtu, |most| most.min(info.max_mtu)),
             cause,
         };
-        if let Some(interface) = &self.interface {
-            // This driver claims frames of 1,518 bytes at most, so DPDK would refuse more; its slots have
-            // been made large enough, and the interface is what decides.
+        if let Some(interface) = self.mtu_interface() {
+            // This driver claims frames of 1,518 bytes at most, so DPDK would refuse more; its slots have been
+            // made large enough, and the interface is what decides.
             return interface::set_mtu(interface, mtu).map_err(|why| refused(Some(why.to_string())));
         }
         // SAFETY: the port exists and is not started.

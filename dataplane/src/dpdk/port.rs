@@ -152,7 +152,7 @@ impl DpdkPort {
     /// Largest IP packet that passes.
     #[must_use]
     pub fn mtu(&self) -> u16 {
-        if let Some(mtu) = self.device.interface.as_deref().and_then(interface::mtu) {
+        if let Some(mtu) = self.device.mtu_interface().and_then(interface::mtu) {
             return u16::try_from(mtu).unwrap_or(u16::MAX);
         }
         let mut mtu = 0;

@@ -1,4 +1,4 @@
-//! `net_af_packet` over a veth pair in a network namespace of the test's own thread.
+//! `net_af_packet` over a veth pair, and `net_tap`, in a network namespace of the test's own thread.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -28,8 +28,41 @@ pub(crate) fn all(eal: &Eal) {
     frames_cross(eal, Some(9000), 9000, &[60, 1514, 2048, 2049, 4100, 9000, 9014]);
     link_follows_the_interface(eal);
     two_queues_and_an_interface_that_vanishes(eal);
+    if std::path::Path::new("/dev/net/tun").exists() {
+        tap_passes_frames(eal);
+    } else {
+        println!("SKIPPED: net_tap, as there is no /dev/net/tun");
+    }
     life::settled(eal, used);
     assert_eq!(process::open_files(), files, "a closed port left descriptors open");
+}
+
+fn tap_passes_frames(eal: &Eal) {
+    let config = DpdkPortConfig { mtu: Some(4000), ..DpdkPortConfig::default() };
+    let why = DpdkPort::open(eal, "large", "net_tap0,iface=sw1", &config);
+    assert!(matches!(why, Err(DpdkError::Mtu { asked: 4000, most: 1500..=1504, .. })), "{why:?}");
+
+    let (port, mut queues) = open_with(eal, "net_tap0,iface=sw1", &DpdkPortConfig::default());
+    assert_eq!((port.driver(), port.mtu()), ("net_tap", 1500));
+    assert!(port.link().up && !port.is_gone());
+    let kernel = raw_socket("sw1");
+    for (seed, length) in [60, 1000, 1514].into_iter().enumerate() {
+        let bytes = ethernet(length, seed);
+        let frame = build(&mut queues.tx, &bytes);
+        send(&mut queues.tx, frame);
+        assert_eq!(receive_raw(&kernel), bytes, "{length} bytes out");
+        send_raw(&kernel, &bytes);
+        // The kernel says hello on a new interface.
+        let received = loop {
+            match receive(&mut queues.rx, 1).pop() {
+                Some(other) if other[12..14] != bytes[12..14] => {}
+                received => break received,
+            }
+        };
+        assert_eq!(received, Some(bytes), "{length} bytes in");
+    }
+    drop((queues, kernel));
+    port.close().unwrap();
 }
 
 fn frames_cross(eal: &Eal, mtu: Option<u16>, expected_mtu: u16, lengths: &[usize]) {

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dataplane::dpdk::{DpdkError, DpdkPort, DpdkPortConfig};
+use dataplane::dpdk::{DpdkError, DpdkPort, DpdkPortConfig, MbufPtr, TxQueue};
 use dataplane::eal::Eal;
 
 use super::frames::{build, open, pattern, read, receive, send};
@@ -64,6 +64,45 @@ pub(crate) fn frames_may_outlive_their_port(eal: &Eal) {
     assert!(kept >= used + pool / 2, "the pool was freed under a frame: {kept} bytes in use, {used} before");
     assert_eq!(read(frame), bytes);
     settled(eal, used);
+}
+
+/// Workers must not take page faults: an open port's buffers are there.
+pub(crate) fn buffers_are_present(eal: &Eal) {
+    let (port, mut pair) = open(eal, "net_null0");
+    let mut frames = Vec::with_capacity(8192);
+    // Once for code and stack, which are loaded when first used.
+    fill(&mut pair.tx, &mut frames);
+    frames.truncate(0);
+    drop(pair);
+    port.close().unwrap();
+
+    let (port, mut pair) = open(eal, "net_null1");
+    let before = process::page_faults();
+    let count = fill(&mut pair.tx, &mut frames);
+    let faults = process::page_faults() - before;
+    println!("  {faults} page faults for {count} buffers");
+    assert!(count > 1000);
+    assert!(faults < 4, "{faults} page faults");
+    drop(pair);
+    port.close().unwrap();
+}
+
+/// Writes to every buffer of the pool; how many there were.
+fn fill(tx: &mut TxQueue, frames: &mut Vec<MbufPtr>) -> usize {
+    let room = tx.segment_room();
+    loop {
+        let [mut mbuf] = MbufPtr::array::<1>();
+        if tx.alloc(std::slice::from_mut(&mut mbuf)) == 0 {
+            break;
+        }
+        // SAFETY: the mbuf is owned and has that much room.
+        unsafe { mbuf.data().write_bytes(0x5a, room) };
+        frames.push(mbuf);
+    }
+    let count = frames.len();
+    // SAFETY: they are owned.
+    unsafe { MbufPtr::free_all(frames) };
+    count
 }
 
 pub(crate) fn queues_keep_the_device(eal: &Eal) {

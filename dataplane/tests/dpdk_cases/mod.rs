@@ -49,6 +49,7 @@ pub(crate) fn run_all(eal: &Eal) {
     loops::pcap_copies_a_file(eal);
     refusals::all(eal);
     life::fifty_times_open_and_close(eal);
+    life::buffers_are_present(eal);
     life::frames_may_outlive_their_port(eal);
     life::queues_keep_the_device(eal);
     life::as_many_ports_as_dpdk_takes(eal);
