@@ -70,7 +70,9 @@ impl fmt::Debug for MacAddr {
 
 /// A text that is not a MAC address of the form `02:00:00:00:00:01`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a MAC address (six pairs of hexadecimal digits with colons, as in 02:00:00:00:00:01)")]
+#[error(
+    "\"{0}\" is not a MAC address (six pairs of hexadecimal digits with colons, as in 02:00:00:00:00:01)"
+)]
 pub struct MacParseError(pub String);
 
 impl FromStr for MacAddr {
@@ -100,7 +102,14 @@ mod tests {
         let mac: MacAddr = "02:aB:00:10:ff:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:ab:00:10:ff:01");
         assert_eq!(MacAddr::from_word(mac.to_word()), mac);
-        for wrong in ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "02-00-00-00-00-01", "+2:00:00:00:00:01"] {
+        for wrong in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "2:0:0:0:0:1",
+            "02-00-00-00-00-01",
+            "+2:00:00:00:00:01",
+        ] {
             assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
         }
     }

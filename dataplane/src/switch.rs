@@ -1,103 +1,91 @@
 //! The dataplane as the control plane sees it.
+//!
+//! One lock orders all changes; workers never take it. A change builds a new snapshot, publishes it, and returns
+//! when every worker has passed a quiet point, so that what a caller was told is what workers do.
 
-use crate::ids::{CoreId, MacAddr, NetworkId, PortId};
+mod error;
+mod housekeeping;
+mod ports;
+mod reports;
+mod state;
+
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+use vhost::control::{Control, ControlConfig};
+use vhost::guest::CopyLevel;
+
+pub use error::{NetworkError, PortError, StartError};
+
+use crate::clock;
+use crate::counters::WorkerTally;
+use crate::eal::{Eal, EalConfig, HugePages, MemoryKind};
+use crate::ids::{NetworkId, PortId};
+use crate::quiesce::Quiescence;
 use crate::report::{FdbEntry, MemoryReport, PortCounters, PortReport, WorkerReport};
+use crate::snapshot::Published;
 use crate::spec::{Config, PortSettings, PortSpec};
+use crate::worker::{Ground, Mailbox, Worker};
+use state::State;
 
-/// Why the dataplane did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// No worker was asked for.
-    #[error("no worker CPU was given")]
-    NoWorkers,
-    /// A worker's thread could not be started or pinned.
-    #[error("the worker on CPU {core} could not be started: {source}")]
-    Worker {
-        /// The CPU.
-        core: CoreId,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// The control thread for vhost-user sockets could not be started.
-    #[error("the vhost-user control thread could not be started: {0}")]
-    Control(std::io::Error),
-    /// DPDK did not start.
-    #[error("DPDK did not start: {0}")]
-    Dpdk(String),
-}
-
-/// Why a network was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NetworkError {
-    /// There is none of that number.
-    #[error("no such network")]
-    Unknown,
-    /// It still has ports.
-    #[error("the network still has {0} port(s)")]
-    NotEmpty(usize),
-}
-
-/// Why a port was refused. The field at fault is the variant's.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PortError {
-    /// There is no port of that number.
-    #[error("no such port")]
-    UnknownPort,
-    /// There is no network of that number.
-    #[error("no such network")]
-    UnknownNetwork,
-    /// More queue pairs than the device takes.
-    #[error("{asked} queue pairs were asked for, the device takes at most {most}")]
-    Queues {
-        /// Asked for.
-        asked: u16,
-        /// Taken at most.
-        most: u16,
-    },
-    /// The MAC address belongs to another port of the network.
-    #[error("the MAC address {0} belongs to another port of the network")]
-    MacInUse(MacAddr),
-    /// No worker runs on any of the CPUs named.
-    #[error("no worker runs on CPU {0}")]
-    NoWorkerOn(CoreId),
-    /// DPDK does not know the device, or it is not there.
-    #[error("DPDK cannot open \"{devargs}\": {reason}")]
-    Device {
-        /// As given.
-        devargs: String,
-        /// The driver's or EAL's word.
-        reason: String,
-    },
-    /// The device's buffers do not fit in DPDK's memory.
-    #[error("the device's buffers need {needed} bytes, {free} of DPDK's memory are free: raise dpdk.memory")]
-    DpdkMemory {
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
-    /// As many DPDK ports as the build allows.
-    #[error("DPDK was built for at most {0} ports")]
-    DpdkPorts(u32),
-    /// The socket could not be prepared.
-    #[error("{path}: {source}")]
-    Socket {
-        /// Its path.
-        path: String,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// A worker did not let go in time; the port's memory stays mapped.
-    #[error("the worker on CPU {0} did not let go of the port in time")]
-    WorkerStuck(CoreId),
-}
+/// How long a change waits for workers before it says which one is stuck.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The running dataplane. All methods may be called from any thread that may block; none is for workers.
-#[derive(Debug)]
-pub struct Dataplane {}
+pub struct Dataplane {
+    inner: Arc<Inner>,
+    housekeeper: Option<std::thread::JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataplane").field("workers", &self.inner.workers).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    config: Config,
+    ground: Arc<Ground>,
+    workers: Vec<Worker>,
+    mailboxes: Arc<[Mailbox]>,
+    control: Control,
+    eal: Eal,
+    state: Mutex<State>,
+    stop: AtomicBool,
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while it was locked has left it as it was: changes are made on it last.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until every worker has passed a quiet point.
+    fn settle(&self) -> Result<(), PortError> {
+        let grace = self.ground.quiescence.begin();
+        let start = Instant::now();
+        while let Some(laggard) = self.ground.quiescence.laggard(grace) {
+            if start.elapsed() > PATIENCE {
+                return Err(PortError::WorkerStuck(self.workers[laggard].core));
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        Ok(())
+    }
+
+    /// Puts what `state` says in force, and frees what was in force before when no worker looks at it any more.
+    fn publish(&self, state: &State) -> Result<(), PortError> {
+        let retired = self.ground.published.publish(state.snapshot());
+        let outcome = self.settle();
+        if outcome.is_err() {
+            // A worker may look at it for ever: better a leak than a dangling reference.
+            std::mem::forget(retired);
+        }
+        outcome
+    }
+}
 
 impl Dataplane {
     /// Starts DPDK, the workers, the control thread and the notifier.
@@ -105,14 +93,58 @@ impl Dataplane {
     /// # Errors
     /// See [`StartError`]; nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let _ = config;
-        Ok(Self {})
+        if config.workers.is_empty() {
+            return Err(StartError::NoWorkers);
+        }
+        let eal = Eal::start(&EalConfig {
+            hugepages: if config.hugepages { HugePages::Auto } else { HugePages::No },
+            memory_mb: config.dpdk_memory,
+            ..EalConfig::default()
+        })
+        .map_err(|e| StartError::Dpdk(e.to_string()))?;
+        let count = config.workers.len();
+        let ground = Arc::new(Ground {
+            published: Published::new(),
+            quiescence: Quiescence::new(count),
+            tallies: (0..count).map(|_| CachePadded::new(WorkerTally::default())).collect(),
+            now: CachePadded::new(AtomicU32::new(1)),
+            level: CopyLevel::detect(),
+            idle: config.idle,
+            tsc_hz: clock::measure_hz(),
+        });
+        let mut workers = Vec::with_capacity(count);
+        for (number, &core) in config.workers.iter().enumerate() {
+            workers.push(
+                Worker::start(number, core, &ground, &eal)
+                    .map_err(|source| StartError::Worker { core, source })?,
+            );
+        }
+        // After EAL: the guard for guest memory chains to EAL's own handler.
+        let control = Control::spawn(ControlConfig::default()).map_err(StartError::Control)?;
+        let mailboxes = workers.iter().map(|w| w.mailbox.clone()).collect();
+        let inner = Arc::new(Inner {
+            config,
+            ground,
+            workers,
+            mailboxes,
+            control,
+            eal,
+            state: Mutex::new(State::default()),
+            stop: AtomicBool::new(false),
+        });
+        let housekeeper = housekeeping::start(&inner).map_err(StartError::Control)?;
+        Ok(Self { inner, housekeeper: Some(housekeeper) })
     }
 
     /// Adds an empty network.
     pub fn add_network(&self, name: &str) -> NetworkId {
-        let _ = name;
-        NetworkId(0)
+        let inner = &self.inner;
+        let mut state = inner.state();
+        let id = state.add_network(name, &inner.config);
+        if let Err(error) = inner.publish(&state) {
+            tracing::error!(network = name, %error, "a network was added while a worker does not respond");
+        }
+        id
     }
 
     /// Removes a network that has no ports.
@@ -120,7 +152,12 @@ impl Dataplane {
     /// # Errors
     /// See [`NetworkError`].
     pub fn remove_network(&self, id: NetworkId) -> Result<(), NetworkError> {
-        let _ = id;
+        let mut state = self.inner.state();
+        let network = state.remove_network(id)?;
+        if let Err(error) = self.inner.publish(&state) {
+            tracing::error!(%error, "a network was removed while a worker does not respond");
+        }
+        state.free_network_index(&network);
         Ok(())
     }
 
@@ -128,18 +165,18 @@ impl Dataplane {
     ///
     /// # Errors
     /// See [`PortError`]; nothing has changed then.
+    #[expect(clippy::needless_pass_by_value, reason = "a specification is handed over for good")]
     pub fn add_port(&self, spec: PortSpec) -> Result<PortId, PortError> {
-        let _ = spec;
-        Ok(PortId(0))
+        ports::add(&self.inner, &spec)
     }
 
     /// Changes a port in place.
     ///
     /// # Errors
     /// See [`PortError`]; nothing has changed then.
+    #[expect(clippy::needless_pass_by_value, reason = "a specification is handed over for good")]
     pub fn set_port(&self, id: PortId, settings: PortSettings) -> Result<(), PortError> {
-        let _ = (id, settings);
-        Ok(())
+        ports::set(&self.inner, id, &settings)
     }
 
     /// Removes a port; returns when no worker can touch it any more.
@@ -147,61 +184,79 @@ impl Dataplane {
     /// # Errors
     /// [`PortError::UnknownPort`], or [`PortError::WorkerStuck`].
     pub fn remove_port(&self, id: PortId) -> Result<(), PortError> {
-        let _ = id;
-        Ok(())
+        ports::remove(&self.inner, id)
     }
 
     /// The port as it is now; `None` if there is none.
     #[must_use]
     pub fn port(&self, id: PortId) -> Option<PortReport> {
-        let _ = id;
-        None
+        reports::port(&self.inner, id)
     }
 
     /// The port's counters; `None` if there is none.
     #[must_use]
     pub fn counters(&self, id: PortId) -> Option<PortCounters> {
-        let _ = id;
-        None
+        self.inner.state().port(id).map(|p| p.shared.tallies.sum())
     }
 
     /// Every worker.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerReport> {
-        Vec::new()
+        reports::workers(&self.inner)
     }
 
     /// Ticks of the time stamp counter a second, as measured at start.
     #[must_use]
     pub fn tsc_hz(&self) -> u64 {
-        0
+        self.inner.ground.tsc_hz
     }
 
     /// The MAC table of a network, sorted by address; `None` if there is no such network.
     #[must_use]
     pub fn fdb(&self, id: NetworkId) -> Option<Vec<FdbEntry>> {
-        let _ = id;
-        None
+        reports::fdb(&self.inner, id)
     }
 
     /// Memory held and mapped.
     #[must_use]
     pub fn memory(&self) -> MemoryReport {
-        MemoryReport::default()
+        reports::memory(&self.inner)
     }
 
     /// Name of the instruction set that copies use.
     #[must_use]
     pub fn copy_level(&self) -> &'static str {
-        "portable"
+        self.inner.ground.level.name()
     }
 
     /// Version of DPDK, and whether it runs on hugepages.
     #[must_use]
     pub fn dpdk(&self) -> (String, bool) {
-        (String::new(), false)
+        (Eal::version().to_string(), self.inner.eal.memory_kind() == MemoryKind::HugePages)
     }
 
     /// Stops everything: rings are handed back, sockets closed, devices stopped, workers joined.
-    pub fn shutdown(self) {}
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.inner.stop.store(true, std::sync::atomic::Ordering::Release);
+        if let Some(housekeeper) = self.housekeeper.take() {
+            housekeeper.thread().unpark();
+            let _ = housekeeper.join();
+        }
+        for id in self.inner.state().port_ids() {
+            if let Err(error) = ports::remove(&self.inner, id) {
+                tracing::error!(%error, "a port could not be removed in order");
+            }
+        }
+        for worker in &self.inner.workers {
+            if !worker.stop(PATIENCE) {
+                tracing::error!(core = %worker.core, "a worker did not end");
+            }
+        }
+    }
 }

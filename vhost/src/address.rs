@@ -19,6 +19,7 @@ impl HostAddr {
     /// The address `bytes` further on. The caller has checked that it is still inside the mapping.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "named as the method of pointers is")]
     pub fn add(self, bytes: usize) -> Self {
         Self(self.0.wrapping_add(bytes))
     }

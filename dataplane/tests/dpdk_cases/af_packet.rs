@@ -22,6 +22,7 @@ pub(crate) fn all(eal: &Eal) {
         ip(&format!("link set {name} addrgenmode none"));
         ip(&format!("link set {name} up"));
     }
+    life::buffers_are_present(eal, "net_af_packet0,iface=sw0,framesz=16384,blocksz=16384,framecnt=64");
     let (used, files) = (life::settle(eal), process::open_files());
     frames_cross(eal, None, 1500, &[60, 61, 1000, 1514]);
     ip("link set peer0 mtu 9000");

@@ -44,16 +44,15 @@ pub(crate) fn start(config: &EalConfig) -> Eal {
 pub(crate) fn run_all(eal: &Eal) {
     let token = eal.register_thread().unwrap();
     assert!(token.lcore() < 128);
+    af_packet::all(eal);
     loops::null_device_makes_frames(eal);
     loops::ring_returns_frames_byte_for_byte(eal);
     loops::pcap_copies_a_file(eal);
     refusals::all(eal);
     life::fifty_times_open_and_close(eal);
-    life::buffers_are_present(eal);
     life::frames_may_outlive_their_port(eal);
     life::queues_keep_the_device(eal);
     life::as_many_ports_as_dpdk_takes(eal);
-    af_packet::all(eal);
 }
 
 /// Ends EAL, and checks that nothing stays.

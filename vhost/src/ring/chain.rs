@@ -104,11 +104,22 @@ impl Chains {
         &self.segments[usize::from(chain.first)..usize::from(chain.first) + usize::from(chain.count)]
     }
 
-    /// The pieces of frame `i`, to be advanced over what has been read.
+    /// Passes over the first `bytes` bytes of frame `i`, which have been read.
     #[inline(always)]
-    pub fn segments_mut(&mut self, i: usize) -> &mut [Segment] {
-        let chain = self.chains[i];
-        &mut self.segments[usize::from(chain.first)..usize::from(chain.first) + usize::from(chain.count)]
+    pub fn advance(&mut self, i: usize, mut bytes: u32) {
+        let chain = &mut self.chains[i];
+        chain.len -= bytes;
+        while bytes > 0 {
+            let piece = &mut self.segments[usize::from(chain.first)];
+            if piece.len > bytes {
+                piece.at = piece.at.add(bytes as usize);
+                piece.len -= bytes;
+                return;
+            }
+            bytes -= piece.len;
+            chain.first += 1;
+            chain.count -= 1;
+        }
     }
 
     /// Adds a piece to the frame that [`Chains::close`] will end. `false`: the frame has too many.

@@ -107,9 +107,9 @@ impl SplitRing {
         let own = Table { at: self.desc, len: u32::from(self.mask) + 1 };
         self.walk_table(&own, head, true, &mut walk, out)?;
         if walk.fits && walk.chain.count > 0 {
-            out.close(walk.chain)
+            out.close(walk.chain);
         } else {
-            out.close_empty(walk.chain)
+            out.close_empty(walk.chain);
         }
         Ok(())
     }

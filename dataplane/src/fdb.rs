@@ -1,0 +1,367 @@
+//! The MAC table of one network: the only thing that workers of different flows write together.
+//!
+//! A fixed array of buckets, a cache line each. An entry is one atomic word, 48 bits of MAC address and 16 bits of
+//! destination (a number of the network's own), with the second in which it was last seen beside it. An address
+//! may stand in either of two buckets, chosen by a keyed multiply hash. Workers look up, learn and adopt; declared
+//! entries, ageing and flushing belong to one control thread at a time. Nothing is allocated after creation.
+
+use crate::ids::MacAddr;
+use crate::report::MacKind;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Entries in a bucket: five words, five ages and four bytes to spare make a cache line.
+const WAYS: usize = 5;
+
+/// Ports a network can have: destinations are below it.
+pub(crate) const MAX_DESTS: usize = 4096;
+
+const MAC_BITS: u64 = (1 << 48) - 1;
+
+/// Ages that are no seconds: entries that do not age and that no other port can move.
+const AGE_DECLARED: u32 = u32::MAX;
+const AGE_ADOPTED: u32 = u32::MAX - 1;
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Bucket {
+    words: [AtomicU64; WAYS],
+    ages: [AtomicU32; WAYS],
+}
+
+/// The number of a port within a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dest(pub u16);
+
+/// What became of an attempt to enter an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// It stands for this port now.
+    Ok,
+    /// It belongs to another port, which keeps it.
+    InUse,
+    /// The port's share, or both buckets, are full.
+    Full,
+}
+
+/// A network's MAC table.
+#[derive(Debug)]
+pub(crate) struct Fdb {
+    buckets: Box<[Bucket]>,
+    mask: u64,
+    key: u64,
+    /// Learned entries of each destination; a worker may be a few ahead, ageing counts anew.
+    learned: Box<[AtomicU32]>,
+    quota: u32,
+}
+
+/// One place for an entry.
+#[derive(Clone, Copy)]
+struct Slot<'a> {
+    word: &'a AtomicU64,
+    age: &'a AtomicU32,
+}
+
+impl Fdb {
+    /// A table for about `size` addresses of which one port may learn `quota`; `key` is secret.
+    pub(crate) fn new(size: u32, quota: u32, key: u64) -> Self {
+        // Two choices of five fill to about 85 % before a place is missing.
+        let buckets = (size as usize).div_ceil(4).next_power_of_two();
+        let empty = || Bucket {
+            words: std::array::from_fn(|_| AtomicU64::new(0)),
+            ages: std::array::from_fn(|_| AtomicU32::new(0)),
+        };
+        Self {
+            buckets: (0..buckets).map(|_| empty()).collect(),
+            mask: buckets as u64 - 1,
+            key: key | 1,
+            learned: (0..if cfg!(loom) { 4 } else { MAX_DESTS }).map(|_| AtomicU32::new(0)).collect(),
+            quota,
+        }
+    }
+
+    /// The two buckets in which `mac` may stand.
+    #[inline(always)]
+    fn pair(&self, mac: u64) -> [&Bucket; 2] {
+        let hash = (mac ^ (self.key >> 16)).wrapping_mul(self.key);
+        // The upper bits of a product depend on all bits of its factors.
+        let (a, b) = ((hash >> 40) & self.mask, (hash >> 20) & self.mask);
+        let b = if a == b { (b + 1) & self.mask } else { b };
+        [&self.buckets[a as usize], &self.buckets[b as usize]]
+    }
+
+    fn slots(&self, mac: u64) -> impl Iterator<Item = Slot<'_>> {
+        let [a, b] = self.pair(mac);
+        // With a single bucket both choices are the same: look at it once.
+        let second = if std::ptr::eq(a, b) { 0 } else { WAYS };
+        (0..WAYS)
+            .map(move |i| Slot { word: &a.words[i], age: &a.ages[i] })
+            .chain((0..second).map(move |i| Slot { word: &b.words[i], age: &b.ages[i] }))
+    }
+
+    /// Brings the first bucket of `mac` near.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, mac: u64) {
+        let [a, _] = self.pair(mac);
+        vhost::guest::prefetch(vhost::address::HostAddr(std::ptr::from_ref(a) as usize));
+    }
+
+    /// Where `mac` (low 48 bits) is.
+    #[inline(always)]
+    pub(crate) fn lookup(&self, mac: u64) -> Option<Dest> {
+        for bucket in self.pair(mac) {
+            for word in &bucket.words {
+                let word = word.load(Ordering::Relaxed);
+                if word & MAC_BITS == mac && word != 0 {
+                    return Some(Dest((word >> 48) as u16));
+                }
+            }
+        }
+        None
+    }
+
+    /// Learns that `mac` is behind `dest` (a trusted port). Called by workers for each frame of such a port; writes
+    /// only if something changed, at most once a second for an address.
+    #[inline]
+    pub(crate) fn learn(&self, mac: u64, dest: Dest, now: u32) -> Entered {
+        for slot in self.slots(mac) {
+            let word = slot.word.load(Ordering::Relaxed);
+            if word & MAC_BITS != mac || word == 0 {
+                continue;
+            }
+            let age = slot.age.load(Ordering::Relaxed);
+            let owner = (word >> 48) as u16;
+            if owner == dest.0 {
+                if age < AGE_ADOPTED && age != now {
+                    slot.age.store(now, Ordering::Relaxed);
+                }
+                return Entered::Ok;
+            }
+            if age >= AGE_ADOPTED {
+                return Entered::InUse;
+            }
+            // A station moved. Losing the race means that somebody else moved it at the same moment.
+            let moved = entry(mac, dest);
+            if slot.word.compare_exchange(word, moved, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                slot.age.store(now, Ordering::Relaxed);
+                self.count(Dest(owner), false);
+                self.count(dest, true);
+            }
+            return Entered::Ok;
+        }
+        if self.learned[usize::from(dest.0)].load(Ordering::Relaxed) >= self.quota {
+            return Entered::Full;
+        }
+        let entered = self.insert(mac, dest, now);
+        if entered == Entered::Ok {
+            self.count(dest, true);
+        }
+        entered
+    }
+
+    /// Enters the first address that a port without a declared one uses, for as long as its link is up. Refused
+    /// if the address stands for another port in any way. Called by workers.
+    #[cold]
+    pub(crate) fn adopt(&self, mac: u64, dest: Dest) -> Entered {
+        match self.lookup(mac) {
+            Some(owner) if owner != dest => Entered::InUse,
+            Some(_) => Entered::Ok,
+            None => {
+                let entered = self.insert(mac, dest, AGE_ADOPTED);
+                if entered == Entered::Ok && self.lookup(mac) != Some(dest) {
+                    Entered::InUse
+                } else {
+                    entered
+                }
+            }
+        }
+    }
+
+    /// Enters a declared address, in place of whatever stood for it. One control thread at a time.
+    pub(crate) fn declare(&self, mac: MacAddr, dest: Dest) -> Entered {
+        let mac = mac.to_word();
+        self.forget(mac);
+        if self.insert(mac, dest, AGE_DECLARED) == Entered::Ok {
+            return Entered::Ok;
+        }
+        // Both buckets are full: a learned entry makes room and will be learned again elsewhere.
+        for slot in self.slots(mac) {
+            let word = slot.word.load(Ordering::SeqCst);
+            if slot.age.load(Ordering::SeqCst) < AGE_ADOPTED
+                && slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+                && self.insert(mac, dest, AGE_DECLARED) == Entered::Ok
+            {
+                return Entered::Ok;
+            }
+        }
+        Entered::Full
+    }
+
+    /// Removes every entry of `mac`. One control thread at a time.
+    pub(crate) fn forget(&self, mac: u64) {
+        for slot in self.slots(mac) {
+            let word = slot.word.load(Ordering::SeqCst);
+            if word & MAC_BITS == mac && word != 0 {
+                let _ = slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Removes everything that points to `dest`. One control thread at a time, when no worker enters for it any more.
+    pub(crate) fn flush(&self, dest: Dest) {
+        self.for_each(|slot, word| {
+            if (word >> 48) as u16 == dest.0 {
+                let _ = slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+            }
+        });
+        self.learned[usize::from(dest.0)].store(0, Ordering::Relaxed);
+    }
+
+    /// Forgets what was silent for longer than `most` seconds, and counts what each port has. One control thread.
+    pub(crate) fn expire(&self, now: u32, most: u32) {
+        let mut counts = vec![0u32; self.learned.len()];
+        self.for_each(|slot, word| {
+            let age = slot.age.load(Ordering::Relaxed);
+            if age >= AGE_ADOPTED {
+                return;
+            }
+            if now.saturating_sub(age) > most {
+                let _ = slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+            } else {
+                counts[usize::from((word >> 48) as u16)] += 1;
+            }
+        });
+        for (learned, count) in self.learned.iter().zip(counts) {
+            learned.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Every entry: address, destination, how it came in, and when it was last seen (0 if it does not age).
+    pub(crate) fn entries(&self) -> Vec<(MacAddr, Dest, MacKind, u32)> {
+        let mut all = Vec::new();
+        self.for_each(|slot, word| {
+            let (kind, seen) = match slot.age.load(Ordering::Relaxed) {
+                AGE_DECLARED => (MacKind::Declared, 0),
+                AGE_ADOPTED => (MacKind::Adopted, 0),
+                seen => (MacKind::Learned, seen),
+            };
+            all.push((MacAddr::from_word(word), Dest((word >> 48) as u16), kind, seen));
+        });
+        all.sort_by_key(|e| e.0);
+        all
+    }
+
+    fn for_each(&self, mut f: impl FnMut(Slot<'_>, u64)) {
+        for bucket in &self.buckets {
+            for (word, age) in bucket.words.iter().zip(&bucket.ages) {
+                let value = word.load(Ordering::SeqCst);
+                if value != 0 {
+                    f(Slot { word, age }, value);
+                }
+            }
+        }
+    }
+
+    fn count(&self, dest: Dest, up: bool) {
+        let learned = &self.learned[usize::from(dest.0)];
+        if up {
+            learned.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let _ = learned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        }
+    }
+
+    /// Enters an address that was not found, and sees to it that it stands only once although another worker may
+    /// do the same at the same moment: of two entries the declared one stays, else the one that stands first.
+    #[cold]
+    fn insert(&self, mac: u64, dest: Dest, age: u32) -> Entered {
+        let word = entry(mac, dest);
+        for slot in self.slots(mac) {
+            if slot.word.load(Ordering::SeqCst) != 0 {
+                continue;
+            }
+            // The age comes first: a declared entry is never seen without its mark.
+            let before = slot.age.load(Ordering::SeqCst);
+            slot.age.store(age, Ordering::SeqCst);
+            if slot.word.compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                // Another worker that wanted the same place may have left its own age there.
+                slot.age.store(age, Ordering::SeqCst);
+                return self.settle(mac, slot, word, age);
+            }
+            let _ = slot.age.compare_exchange(age, before, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        Entered::Full
+    }
+
+    fn settle(&self, mac: u64, mine: Slot<'_>, word: u64, age: u32) -> Entered {
+        let mut passed_mine = false;
+        for slot in self.slots(mac) {
+            if std::ptr::eq(slot.word, mine.word) {
+                passed_mine = true;
+                continue;
+            }
+            let other = slot.word.load(Ordering::SeqCst);
+            if other & MAC_BITS != mac || other == 0 {
+                continue;
+            }
+            let other_age = slot.age.load(Ordering::SeqCst);
+            let i_stay = match (age >= AGE_ADOPTED, other_age >= AGE_ADOPTED) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => passed_mine,
+            };
+            if i_stay {
+                let _ = slot.word.compare_exchange(other, 0, Ordering::SeqCst, Ordering::SeqCst);
+            } else {
+                let _ = mine.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
+                return Entered::Ok;
+            }
+        }
+        Entered::Ok
+    }
+}
+
+fn entry(mac: u64, dest: Dest) -> u64 {
+    mac | u64::from(dest.0) << 48
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A table of one bucket keeps the model small.
+    fn tiny() -> Fdb {
+        Fdb::new(1, 100, 0x1234_5677)
+    }
+
+    #[test]
+    fn loom_two_workers_learn_the_same_address_once() {
+        loom::model(|| {
+            let fdb = Arc::new(tiny());
+            let other = fdb.clone();
+            let worker = thread::spawn(move || other.learn(7, Dest(1), 5));
+            fdb.learn(7, Dest(2), 5);
+            worker.join().unwrap();
+            let found = fdb.entries();
+            assert_eq!(found.len(), 1, "{found:?}");
+        });
+    }
+
+    #[test]
+    fn loom_a_declared_address_stays_with_its_port() {
+        loom::model(|| {
+            let fdb = Arc::new(tiny());
+            let other = fdb.clone();
+            let worker = thread::spawn(move || other.learn(7, Dest(1), 5));
+            assert_eq!(fdb.declare(MacAddr::from_word(7), Dest(2)), Entered::Ok);
+            worker.join().unwrap();
+            let found = fdb.entries();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!((found[0].1, found[0].2), (Dest(2), MacKind::Declared));
+        });
+    }
+}

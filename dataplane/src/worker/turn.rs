@@ -1,0 +1,282 @@
+//! The turn of a worker.
+#![expect(unsafe_code, reason = "reads the published snapshot; mbufs are raw memory")]
+
+use std::sync::atomic::Ordering;
+
+use vhost::guest::{Level, LevelTask};
+use vhost::ring::{BURST, Segment};
+use vhost::{address::HostAddr, fault::Fault};
+
+use super::idle::Rest;
+use super::mail::{Inbox, Mail, QueueKey, RxEnd, RxQueue};
+use super::{Ground, idle};
+use crate::burst::Burst;
+use crate::clock::cycles;
+use crate::dpdk::{self, MbufPtr};
+use crate::drops::DropReason;
+use crate::emit::{Emission, Floods, Source};
+use crate::pipeline::Stage;
+use crate::snapshot::Snapshot;
+
+/// Queues a worker can have before its list has to grow (at a quiet point).
+const QUEUES: usize = 256;
+
+/// Everything a worker owns.
+pub(super) struct Turns<'a> {
+    number: usize,
+    ground: &'a Ground,
+    inbox: Inbox,
+    #[expect(clippy::vec_box, reason = "queues arrive and leave as boxes: moving one moves a pointer")]
+    queues: Vec<Box<RxQueue>>,
+    /// Queues asked for before they arrived.
+    wanted: Vec<Mail>,
+    serving: Option<usize>,
+    lane: Lane,
+    rest: Rest,
+    stop: bool,
+}
+
+/// The memory that a worker uses again and again.
+struct Lane {
+    worker: usize,
+    now: u32,
+    burst: Burst,
+    mbufs: [MbufPtr; BURST],
+    floods: Floods,
+}
+
+impl<'a> Turns<'a> {
+    pub(super) fn new(number: usize, ground: &'a Ground, inbox: Inbox) -> Self {
+        Self {
+            number,
+            ground,
+            inbox,
+            queues: Vec::with_capacity(QUEUES),
+            wanted: Vec::new(),
+            serving: None,
+            lane: Lane {
+                worker: number,
+                now: 0,
+                burst: Burst::new(),
+                mbufs: MbufPtr::array(),
+                floods: Floods::new(),
+            },
+            rest: Rest::new(ground.idle),
+            stop: false,
+        }
+    }
+
+    /// A panic unwound out of a turn: the queue being served is taken out of service.
+    #[cold]
+    pub(super) fn after_panic(&mut self) {
+        if let Some(queue) = self.serving.take().and_then(|i| self.queues.get_mut(i)) {
+            tracing::error!(worker = self.number, queue = ?queue.key, "a worker failed while it served this queue");
+            if let RxEnd::Guest(ring) = &mut queue.end {
+                ring.fail(Fault::ProtocolViolation);
+            }
+        } else {
+            tracing::error!(worker = self.number, "a worker failed");
+        }
+    }
+
+    /// One turn: every queue is visited once. Returns the frames moved.
+    #[inline(always)]
+    fn turn<L: Level>(&mut self) -> usize {
+        // SAFETY: this worker is online and drops the reference before the next quiet point.
+        let snapshot = unsafe { self.ground.published.read() };
+        self.lane.now = self.ground.now.load(Ordering::Relaxed);
+        let mut frames = 0;
+        for (i, queue) in self.queues.iter_mut().enumerate() {
+            self.serving = Some(i);
+            frames += self.lane.visit::<L>(snapshot, queue);
+        }
+        self.serving = None;
+        if !self.lane.floods.is_empty() {
+            self.lane.floods.work::<L>(snapshot, self.number);
+            // A frame that waits is work even if nobody could take it.
+            frames = frames.max(1);
+        }
+        frames
+    }
+
+    /// Reads the mail, at a quiet point.
+    #[cold]
+    fn read_mail<L: Level>(&mut self) {
+        while let Some(mail) = self.inbox.next() {
+            match mail {
+                Mail::Take(queue) => self.arrived(queue),
+                Mail::Give { key, .. } | Mail::Pass { key, .. } => match self.position(key) {
+                    Some(i) => send_on(self.queues.swap_remove(i), mail),
+                    None => self.wanted.push(mail),
+                },
+                Mail::Inject { slot, frame } => {
+                    // SAFETY: this worker is online and drops the reference before the next quiet point.
+                    let snapshot = unsafe { self.ground.published.read() };
+                    self.lane.burst.inject(&frame);
+                    self.lane.run::<L>(snapshot, slot.0, Source::Own);
+                }
+                Mail::Stop => self.stop = true,
+            }
+        }
+    }
+
+    fn position(&self, key: QueueKey) -> Option<usize> {
+        self.queues.iter().position(|q| q.key == key)
+    }
+
+    /// A queue came: it is served, or sent on if somebody asked for it meanwhile.
+    fn arrived(&mut self, queue: Box<RxQueue>) {
+        let asked = self.wanted.iter().position(|mail| match mail {
+            Mail::Give { key, .. } | Mail::Pass { key, .. } => *key == queue.key,
+            Mail::Take(_) | Mail::Inject { .. } | Mail::Stop => false,
+        });
+        match asked {
+            Some(i) => send_on(queue, self.wanted.remove(i)),
+            None => self.queues.push(queue),
+        }
+    }
+}
+
+/// Does with a queue what `mail` asks.
+fn send_on(queue: Box<RxQueue>, mail: Mail) {
+    match mail {
+        // Whoever asked may have gone; then the queue is dropped, here at a quiet point.
+        Mail::Give { to, .. } => drop(to.send(queue)),
+        Mail::Pass { to, .. } => to.send(Mail::Take(queue)),
+        Mail::Take(_) | Mail::Inject { .. } | Mail::Stop => {}
+    }
+}
+
+impl LevelTask for &mut Turns<'_> {
+    type Output = ();
+
+    /// Turns until told to stop.
+    fn run<L: Level>(self) {
+        let (quiescence, tally) = (&self.ground.quiescence, &self.ground.tallies[self.number]);
+        quiescence.online(self.number);
+        let mut before = cycles();
+        while !self.stop {
+            quiescence.pass(self.number);
+            if self.inbox.has_mail() {
+                self.read_mail::<L>();
+            }
+            let frames = self.turn::<L>();
+            let nap = if frames > 0 {
+                self.rest.worked();
+                None
+            } else {
+                self.rest.idled()
+            };
+            if let Some(time) = nap {
+                quiescence.offline(self.number);
+                idle::sleep(time);
+                quiescence.online(self.number);
+            }
+            let after = cycles();
+            let took = after.wrapping_sub(before);
+            before = after;
+            tally.turns.add(1);
+            if frames > 0 {
+                tally.busy.add(took);
+                tally.frames.add(frames as u64);
+                tally.longest.raise(took);
+            } else {
+                tally.idle.add(took);
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Visits one queue: takes a burst, runs it through the pipeline, and gives it back. Returns its frames.
+    #[inline(always)]
+    fn visit<L: Level>(&mut self, snapshot: &Snapshot, queue: &mut RxQueue) -> usize {
+        let QueueKey { slot, pair } = queue.key;
+        match &mut queue.end {
+            RxEnd::Guest(ring) => {
+                let frames = ring.take(&mut self.burst.chains, BURST);
+                if frames == 0 {
+                    return 0;
+                }
+                let enabled = ring.enabled();
+                self.receive::<L>(snapshot, slot.0, pair, enabled);
+                if enabled {
+                    self.run::<L>(snapshot, slot.0, Source::Guest(ring));
+                }
+                ring.complete();
+                frames
+            }
+            RxEnd::Device(device) => {
+                let frames = self.take_mbufs(device);
+                if frames == 0 {
+                    return 0;
+                }
+                self.receive::<L>(snapshot, slot.0, pair, true);
+                let mut mbufs = std::mem::replace(&mut self.mbufs, MbufPtr::array());
+                self.run::<L>(snapshot, slot.0, Source::Mbufs(&mut mbufs));
+                // SAFETY: those that were sent on were replaced by null; the others are ours and used no more.
+                unsafe { MbufPtr::free_all(&mut mbufs[..frames]) };
+                frames
+            }
+        }
+    }
+
+    /// Counts a burst and copies the heads of its frames.
+    #[inline(always)]
+    fn receive<L: Level>(&mut self, snapshot: &Snapshot, slot: u16, pair: u16, enabled: bool) {
+        if !enabled {
+            // A disabled ring is drained and what it holds discarded.
+            if let Some(port) = snapshot.port(slot) {
+                let tally = port.shared.tallies.of(self.worker);
+                tally.queues[usize::from(pair)].rx_frames.add(self.burst.count() as u64);
+                tally.drop_frames(DropReason::QueueDisabled, self.burst.count() as u64);
+            }
+            return;
+        }
+        let bytes = self.burst.load::<L>();
+        if let Some(port) = snapshot.port(slot) {
+            let queue = &port.shared.tallies.of(self.worker).queues[usize::from(pair)];
+            queue.rx_frames.add(self.burst.count() as u64);
+            queue.rx_bytes.add(bytes);
+        }
+    }
+
+    /// Runs the burst through the pipeline.
+    #[inline(always)]
+    fn run<L: Level>(&mut self, snapshot: &Snapshot, slot: u16, source: Source<'_>) {
+        let Some(stage) = Stage::new(snapshot, slot, self.worker, self.now) else { return };
+        self.burst.prefetch_bodies();
+        stage.admit::<L>(&mut self.burst);
+        stage.forward(&mut self.burst);
+        let emission = Emission { stage: &stage, snapshot, worker: self.worker, burst: &self.burst, source };
+        emission.send::<L>(&mut self.floods);
+    }
+
+    /// Takes a burst from a device: the bodies are the mbufs' own memory.
+    #[inline(always)]
+    fn take_mbufs(&mut self, device: &mut dpdk::RxQueue) -> usize {
+        let chains = &mut self.burst.chains;
+        chains.clear();
+        let frames = device.rx(&mut self.mbufs);
+        for mbuf in &self.mbufs[..frames] {
+            // SAFETY: received just now, so it is a frame of ours.
+            vhost::guest::prefetch(HostAddr(unsafe { mbuf.data() } as usize));
+        }
+        for mbuf in &self.mbufs[..frames] {
+            let mut chain = chains.open();
+            let mut fits = chains.has_room();
+            let mut segment = mbuf.alias();
+            while fits && !segment.is_null() {
+                // SAFETY: a segment of a frame of ours; its data lies in its buffer.
+                let (at, len, next) = unsafe { (segment.data(), segment.data_len(), segment.next()) };
+                if len > 0 {
+                    fits = chains
+                        .push_segment(&mut chain, Segment { at: HostAddr(at as usize), len: len as u32 });
+                }
+                segment = next;
+            }
+            if fits { chains.close(chain) } else { chains.close_empty(chain) }
+        }
+        frames
+    }
+}
