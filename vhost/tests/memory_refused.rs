@@ -220,10 +220,10 @@ fn mappings_go_when_the_table_goes_or_never_came() {
     let table = ask(&Mapper::spawn().unwrap(), request(vec![region(0, PAGE, 0, good.try_clone().unwrap())]));
     assert_eq!(mappings_of(&good), 1, "the test sees mappings");
     drop(table);
-    eventually(|| mappings_of(&good) == 0);
+    support::eventually("unmapped", || mappings_of(&good) == 0);
     let regions = vec![region(0, PAGE, 0, good.try_clone().unwrap()), region(far(), PAGE, 0, plain(0))];
     assert!(matches!(refusal(request(regions)), MapError::FileTooSmall { region: 1, .. }));
-    eventually(|| mappings_of(&good) == 0);
+    support::eventually("unmapped", || mappings_of(&good) == 0);
 }
 
 /// How many mappings of a file this process has.
@@ -232,14 +232,6 @@ fn mappings_of(file: &OwnedFd) -> usize {
     let inode = File::from(file.try_clone().unwrap()).metadata().unwrap().ino().to_string();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().filter(|line| line.split_whitespace().nth(4) == Some(&inode)).count()
-}
-
-fn eventually(condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < end, "never came about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Our device ring against our driver ring: whatever is sent, in whatever shape, over however many regions,
 //! comes out as it was; what a lying driver writes ends in a named fault.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(unsafe_code, reason = "plays the worker, which copies guest memory")]
+#![expect(unsafe_code, reason = "one test copies memory that is gone")]
 
 mod support;
 
@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
+use support::worker::Turn;
 use support::{ask, region};
 use vhost::address::{GuestPhys, HostAddr};
 use vhost::driver::{Arena, DriverRing, Place, Receive, Shape, Transmit};
 use vhost::fault::{Fault, FaultCell};
 use vhost::features::Features;
-use vhost::guest::{CopyLevel, Level, LevelTask, dispatch, guest_read};
+use vhost::guest::{CopyLevel, dispatch, guest_read};
 use vhost::memory::{GuestMemory, MapRequest, Mapper, MemfdKind};
 use vhost::notify::Call;
-use vhost::ring::{BURST, Chains, Delivered, DeviceRing, FrameSource, Segment};
+use vhost::ring::{BURST, Chains, DeviceRing};
 
 const GUEST: GuestPhys = GuestPhys(0x7_0000_0000);
 const BASIC: Features = Features::VERSION_1.union(Features::INDIRECT_DESC);
@@ -41,72 +42,7 @@ fn map(arena: &Arena) -> Arc<GuestMemory> {
 
 fn device(memory: &Arc<GuestMemory>, ring: &DriverRing, fault: &FaultCell) -> DeviceRing {
     let enabled = Arc::new(AtomicBool::new(true));
-    DeviceRing::new(memory.clone(), ring.setup(), enabled, fault.clone(), Call::default()).unwrap()
-}
-
-/// A burst as a worker holds it: private heads of at most 128 bytes, and bodies where they were sent.
-#[derive(Default)]
-struct Burst {
-    heads: Vec<Vec<u8>>,
-    bodies: Vec<Vec<Segment>>,
-}
-
-impl Burst {
-    /// Reads the heads of all frames that `chains` holds; chains without a frame are left out.
-    fn read<L: Level>(chains: &Chains) -> Self {
-        let mut burst = Self::default();
-        for i in (0..chains.len()).filter(|&i| chains.chain(i).count > 0) {
-            let (mut head, mut body) = (Vec::new(), Vec::new());
-            for &segment in chains.segments(i) {
-                let part = (128 - head.len()).min(segment.len as usize);
-                let start = head.len();
-                head.resize(start + part, 0);
-                // SAFETY: the ring checked that the piece lies in its mapping; `head` has room for the part.
-                unsafe { guest_read::<L>(head[start..].as_mut_ptr(), segment.at, part) };
-                if part < segment.len as usize {
-                    body.push(Segment { at: segment.at.add(part), len: segment.len - part as u32 });
-                }
-            }
-            burst.heads.push(head);
-            burst.bodies.push(body);
-        }
-        L::done();
-        burst
-    }
-}
-
-impl FrameSource for Burst {
-    fn head(&self, i: usize) -> &[u8] {
-        &self.heads[i]
-    }
-    fn body(&self, i: usize) -> &[Segment] {
-        &self.bodies[i]
-    }
-    fn len(&self, i: usize) -> u32 {
-        self.heads[i].len() as u32 + self.bodies[i].iter().map(|s| s.len).sum::<u32>()
-    }
-    fn poisoned(&self) -> bool {
-        false
-    }
-}
-
-/// One turn of a worker: takes a burst from one ring and delivers it to the other.
-struct Turn<'a> {
-    from: &'a mut DeviceRing,
-    to: &'a mut DeviceRing,
-    chains: &'a mut Chains,
-}
-
-impl LevelTask for Turn<'_> {
-    type Output = Delivered;
-    fn run<L: Level>(self) -> Delivered {
-        self.from.take(self.chains, BURST);
-        let burst = Burst::read::<L>(self.chains);
-        let all: Vec<u8> = (0..burst.heads.len() as u8).collect();
-        let delivered = self.to.deliver::<L, Burst>(&burst, &all);
-        self.from.complete();
-        delivered
-    }
+    DeviceRing::new(memory.clone(), ring.setup(), enabled, fault.clone(), Call::none()).unwrap()
 }
 
 #[derive(Clone, Debug)]
@@ -291,7 +227,7 @@ fn rings_that_are_not_in_memory_are_refused() {
     let good = ring.setup();
     let build = |setup| {
         let enabled = Arc::new(AtomicBool::new(true));
-        DeviceRing::new(memory.clone(), setup, enabled, FaultCell::new(None), Call::default()).map(|_| ())
+        DeviceRing::new(memory.clone(), setup, enabled, FaultCell::new(None), Call::none()).map(|_| ())
     };
     assert_eq!(build(good), Ok(()));
     let end = arena.frontend(Place(4 << 20)).0;

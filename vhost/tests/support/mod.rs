@@ -6,6 +6,9 @@
 )]
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod recording;
+pub(crate) mod worker;
+
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -91,4 +94,13 @@ pub(crate) fn peek(at: HostAddr) -> u8 {
 pub(crate) fn poke(at: HostAddr, byte: u8) {
     // SAFETY: as for `peek`.
     unsafe { std::ptr::write_volatile(at.0 as *mut u8, byte) }
+}
+
+/// Waits until `condition` holds, ten seconds at most.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "never came about: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
