@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 
@@ -182,6 +183,14 @@ impl Channel {
             Some(deadline) if now >= deadline => Err(ChannelError::Deadline),
             _ => Ok(()),
         }
+    }
+
+    /// True if the peer has closed its end, whatever it sent before that is still unread.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
     }
 
     /// Process and user of the peer at the time of its `listen` or `connect`, as the kernel knows them.

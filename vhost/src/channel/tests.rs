@@ -98,7 +98,9 @@ fn a_bad_header_ends_the_connection_at_once() {
 fn a_peer_that_leaves_is_no_fault() {
     let (mut peer, mut channel) = pair();
     peer.write_all(&Message::SetFeatures(0).encode(false)[..13]).unwrap();
+    assert!(!channel.is_hung_up());
     drop(peer);
+    assert!(channel.is_hung_up());
     let error = channel.receive(Instant::now()).unwrap_err();
     assert!(matches!(error, ChannelError::Closed));
     assert_eq!(error.fault(), None);

@@ -8,6 +8,8 @@ const FIRST_TRY: Duration = Duration::from_millis(2);
 const WATCHED: Duration = Duration::from_millis(200);
 /// Longest pause without a watch: a new socket is to be connected within 100 ms.
 const UNWATCHED: Duration = Duration::from_millis(80);
+/// Longest pause after a connection that ended without a fault, however brief.
+const REJOIN: Duration = Duration::from_millis(50);
 /// First pause after a fault.
 const FIRST_FAULT: Duration = Duration::from_millis(100);
 /// Longest pause after a fault.
@@ -62,6 +64,7 @@ impl Backoff {
             self.next_fault = (self.next_fault * 2).min(LAST_FAULT);
         } else {
             self.failed(now, true);
+            self.at = self.at.min(now + REJOIN);
         }
     }
 

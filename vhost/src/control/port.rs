@@ -189,10 +189,6 @@ impl Port {
 
     /// The listener may have a connection, or be ready for the next.
     pub(super) fn visit_listener(&mut self, poller: &Poller, now: Instant) {
-        // The peer may have gone and come back: its end is seen before the new connection is judged.
-        if self.live.is_some() && !self.session.is_suspended() {
-            self.visit(poller, now);
-        }
         self.accept(poller, now);
     }
 
@@ -265,24 +261,27 @@ impl Port {
 
     /// Reads and answers messages, a bounded number of them.
     fn exchange(&mut self, now: Instant) -> Result<(), Breach> {
-        let Some(live) = &mut self.live else { return Ok(()) };
-        live.channel.flush(now)?;
         for _ in 0..self.bounds.messages_per_visit {
+            let Some(live) = &mut self.live else { return Ok(()) };
+            live.channel.flush(now)?;
             if self.session.is_suspended() || live.channel.is_stalled() {
-                break;
+                return Ok(());
             }
-            let Some(envelope) = live.channel.receive(now)? else { break };
-            if let Some(reply) = self.session.handle(envelope, now)? {
-                live.channel.send(&reply, now)?;
-            }
+            let Some(envelope) = live.channel.receive(now)? else { return Ok(()) };
+            let reply = self.session.handle(envelope, now)?;
+            self.send(reply, now)?;
         }
         Ok(())
     }
 
+    /// Sends a reply. What it says has happened can be seen before the frontend hears of it.
     fn send(&mut self, reply: Option<Reply>, now: Instant) -> Result<(), Breach> {
-        match (&mut self.live, reply) {
-            (Some(live), Some(reply)) => Ok(live.channel.send(&reply, now)?),
-            _ => Ok(()),
+        let Some(reply) = reply else { return Ok(()) };
+        self.changed = true;
+        self.publish();
+        match &mut self.live {
+            Some(live) => Ok(live.channel.send(&reply, now)?),
+            None => Ok(()),
         }
     }
 
@@ -405,8 +404,10 @@ impl Port {
     fn accept(&mut self, poller: &Poller, now: Instant) {
         for _ in 0..ACCEPTS {
             let free = self.live.is_none() && self.session.is_released();
-            if self.live.is_none() && !(free && self.backoff.is_due(now)) {
-                // Rings are coming back, or a fault is being waited out: the connection waits in the backlog.
+            let ending = self.live.as_ref().is_some_and(|live| live.channel.is_hung_up());
+            if ending || (self.live.is_none() && !(free && self.backoff.is_due(now))) {
+                // The peer has gone and may have come back, rings are returning, or a fault is waited out: the
+                // connection waits in the backlog.
                 self.listener_due = (now + ACCEPT_PAUSE).max(self.backoff.at());
                 return;
             }

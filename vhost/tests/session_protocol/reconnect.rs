@@ -60,7 +60,6 @@ fn a_crashed_application_can_bind_its_socket_again() {
         frontend.number(&Message::GetFeatures);
         // A crash: both descriptors go, the file stays.
         drop((frontend, listener));
-        assert!(path.exists() || view.snapshot().stale_removed == round);
         let before = Instant::now();
         listener = loop {
             match UnixListener::bind(&path) {
@@ -69,7 +68,10 @@ fn a_crashed_application_can_bind_its_socket_again() {
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        assert_eq!(view.snapshot().stale_removed, round);
+        let before = Instant::now();
+        while view.snapshot().stale_removed != round {
+            assert!(before.elapsed() < SOON, "{:#?}", view.snapshot());
+        }
     }
 }
 
@@ -176,9 +178,13 @@ fn in_mode_client_one_connection_lives_and_the_next_may_follow() {
         assert_eq!(second.reply(), None, "a second connection lives");
     }
     assert_ne!(frontend.number(&Message::GetFeatures), 0);
-    // The application restarts: its end and its new connection may be seen at the same moment.
-    for _ in 0..20 {
+    // The application restarts: its end and its new connection may be seen at the same moment, and it may have died
+    // before it was accepted.
+    for round in 0..40 {
         drop(frontend);
+        if round % 2 == 0 {
+            drop(Frontend::connect(&port.path));
+        }
         frontend = Frontend::connect(&port.path);
         assert_ne!(frontend.number(&Message::GetFeatures), 0);
     }
