@@ -1,7 +1,8 @@
 //! The MAC table of one network: the only thing that workers of different flows write together.
 //!
-//! A fixed array of buckets, a cache line each. An entry is one atomic word, 48 bits of MAC address and 16 bits of
-//! destination (a number of the network's own), with the second in which it was last seen beside it. An address
+//! A fixed array of buckets, a cache line each. An entry is one atomic word, 48 bits of MAC address and 16 bits that
+//! say where it is (a number of the network's own) and whether it may move; beside it is the second in which it was
+//! last seen. Whatever decides is in the word, so that no order of writes can take it apart. An address
 //! may stand in either of two buckets, chosen by a keyed multiply hash. Workers look up, learn and adopt; declared
 //! entries, ageing and flushing belong to one control thread at a time. Nothing is allocated after creation.
 
@@ -17,9 +18,10 @@ pub(crate) const MAX_DESTS: usize = 4096;
 
 const MAC_BITS: u64 = (1 << 48) - 1;
 
-/// Ages that are no seconds: entries that do not age and that no other port can move.
-const AGE_DECLARED: u32 = u32::MAX;
-const AGE_ADOPTED: u32 = u32::MAX - 1;
+/// Marks of entries that do not age and that no other port can move.
+const DECLARED: u64 = 1 << 63;
+const ADOPTED: u64 = 1 << 62;
+const PINNED: u64 = DECLARED | ADOPTED;
 
 #[derive(Debug)]
 #[repr(align(64))]
@@ -112,7 +114,7 @@ impl Fdb {
             for word in &bucket.words {
                 let word = word.load(Ordering::Relaxed);
                 if word & MAC_BITS == mac && word != 0 {
-                    return Some(Dest((word >> 48) as u16));
+                    return Some(dest_of(word));
                 }
             }
         }
@@ -128,22 +130,21 @@ impl Fdb {
             if word & MAC_BITS != mac || word == 0 {
                 continue;
             }
-            let age = slot.age.load(Ordering::Relaxed);
-            let owner = (word >> 48) as u16;
-            if owner == dest.0 {
-                if age < AGE_ADOPTED && age != now {
+            let owner = dest_of(word);
+            if owner == dest {
+                if word & PINNED == 0 && slot.age.load(Ordering::Relaxed) != now {
                     slot.age.store(now, Ordering::Relaxed);
                 }
                 return Entered::Ok;
             }
-            if age >= AGE_ADOPTED {
+            if word & PINNED != 0 {
                 return Entered::InUse;
             }
             // A station moved. Losing the race means that somebody else moved it at the same moment.
-            let moved = entry(mac, dest);
+            let moved = mac | place_of(dest);
             if slot.word.compare_exchange(word, moved, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 slot.age.store(now, Ordering::Relaxed);
-                self.count(Dest(owner), false);
+                self.count(owner, false);
                 self.count(dest, true);
             }
             return Entered::Ok;
@@ -151,7 +152,7 @@ impl Fdb {
         if self.learned[usize::from(dest.0)].load(Ordering::Relaxed) >= self.quota {
             return Entered::Full;
         }
-        let entered = self.insert(mac, dest, now);
+        let entered = self.insert(mac | place_of(dest), now);
         if entered == Entered::Ok {
             self.count(dest, true);
         }
@@ -166,7 +167,7 @@ impl Fdb {
             Some(owner) if owner != dest => Entered::InUse,
             Some(_) => Entered::Ok,
             None => {
-                let entered = self.insert(mac, dest, AGE_ADOPTED);
+                let entered = self.insert(mac | place_of(dest) | ADOPTED, 0);
                 if entered == Entered::Ok && self.lookup(mac) != Some(dest) {
                     Entered::InUse
                 } else {
@@ -180,15 +181,16 @@ impl Fdb {
     pub(crate) fn declare(&self, mac: MacAddr, dest: Dest) -> Entered {
         let mac = mac.to_word();
         self.forget(mac);
-        if self.insert(mac, dest, AGE_DECLARED) == Entered::Ok {
+        let entry = mac | place_of(dest) | DECLARED;
+        if self.insert(entry, 0) == Entered::Ok {
             return Entered::Ok;
         }
         // Both buckets are full: a learned entry makes room and will be learned again elsewhere.
         for slot in self.slots(mac) {
             let word = slot.word.load(Ordering::SeqCst);
-            if slot.age.load(Ordering::SeqCst) < AGE_ADOPTED
+            if word & PINNED == 0
                 && slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-                && self.insert(mac, dest, AGE_DECLARED) == Entered::Ok
+                && self.insert(entry, 0) == Entered::Ok
             {
                 return Entered::Ok;
             }
@@ -209,7 +211,7 @@ impl Fdb {
     /// Removes everything that points to `dest`. One control thread at a time, when no worker enters for it any more.
     pub(crate) fn flush(&self, dest: Dest) {
         self.for_each(|slot, word| {
-            if (word >> 48) as u16 == dest.0 {
+            if dest_of(word) == dest {
                 let _ = slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
             }
         });
@@ -220,14 +222,13 @@ impl Fdb {
     pub(crate) fn expire(&self, now: u32, most: u32) {
         let mut counts = vec![0u32; self.learned.len()];
         self.for_each(|slot, word| {
-            let age = slot.age.load(Ordering::Relaxed);
-            if age >= AGE_ADOPTED {
+            if word & PINNED != 0 {
                 return;
             }
-            if now.saturating_sub(age) > most {
+            if now.saturating_sub(slot.age.load(Ordering::Relaxed)) > most {
                 let _ = slot.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
             } else {
-                counts[usize::from((word >> 48) as u16)] += 1;
+                counts[usize::from(dest_of(word).0)] += 1;
             }
         });
         for (learned, count) in self.learned.iter().zip(counts) {
@@ -239,12 +240,12 @@ impl Fdb {
     pub(crate) fn entries(&self) -> Vec<(MacAddr, Dest, MacKind, u32)> {
         let mut all = Vec::new();
         self.for_each(|slot, word| {
-            let (kind, seen) = match slot.age.load(Ordering::Relaxed) {
-                AGE_DECLARED => (MacKind::Declared, 0),
-                AGE_ADOPTED => (MacKind::Adopted, 0),
-                seen => (MacKind::Learned, seen),
+            let (kind, seen) = match word & PINNED {
+                0 => (MacKind::Learned, slot.age.load(Ordering::Relaxed)),
+                ADOPTED => (MacKind::Adopted, 0),
+                _ => (MacKind::Declared, 0),
             };
-            all.push((MacAddr::from_word(word), Dest((word >> 48) as u16), kind, seen));
+            all.push((MacAddr::from_word(word), dest_of(word), kind, seen));
         });
         all.sort_by_key(|e| e.0);
         all
@@ -271,40 +272,31 @@ impl Fdb {
     }
 
     /// Enters an address that was not found, and sees to it that it stands only once although another worker may
-    /// do the same at the same moment: of two entries the declared one stays, else the one that stands first.
+    /// do the same at the same moment: of two entries the pinned one stays, else the one that stands first.
     #[cold]
-    fn insert(&self, mac: u64, dest: Dest, age: u32) -> Entered {
-        let word = entry(mac, dest);
-        for slot in self.slots(mac) {
-            if slot.word.load(Ordering::SeqCst) != 0 {
-                continue;
+    fn insert(&self, entry: u64, now: u32) -> Entered {
+        for slot in self.slots(entry & MAC_BITS) {
+            if slot.word.compare_exchange(0, entry, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                slot.age.store(now, Ordering::Relaxed);
+                self.settle(entry, slot);
+                return Entered::Ok;
             }
-            // The age comes first: a declared entry is never seen without its mark.
-            let before = slot.age.load(Ordering::SeqCst);
-            slot.age.store(age, Ordering::SeqCst);
-            if slot.word.compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                // Another worker that wanted the same place may have left its own age there.
-                slot.age.store(age, Ordering::SeqCst);
-                return self.settle(mac, slot, word, age);
-            }
-            let _ = slot.age.compare_exchange(age, before, Ordering::SeqCst, Ordering::SeqCst);
         }
         Entered::Full
     }
 
-    fn settle(&self, mac: u64, mine: Slot<'_>, word: u64, age: u32) -> Entered {
+    fn settle(&self, entry: u64, mine: Slot<'_>) {
         let mut passed_mine = false;
-        for slot in self.slots(mac) {
+        for slot in self.slots(entry & MAC_BITS) {
             if std::ptr::eq(slot.word, mine.word) {
                 passed_mine = true;
                 continue;
             }
             let other = slot.word.load(Ordering::SeqCst);
-            if other & MAC_BITS != mac || other == 0 {
+            if (other ^ entry) & MAC_BITS != 0 || other == 0 {
                 continue;
             }
-            let other_age = slot.age.load(Ordering::SeqCst);
-            let i_stay = match (age >= AGE_ADOPTED, other_age >= AGE_ADOPTED) {
+            let i_stay = match (entry & PINNED != 0, other & PINNED != 0) {
                 (true, false) => true,
                 (false, true) => false,
                 _ => passed_mine,
@@ -312,16 +304,22 @@ impl Fdb {
             if i_stay {
                 let _ = slot.word.compare_exchange(other, 0, Ordering::SeqCst, Ordering::SeqCst);
             } else {
-                let _ = mine.word.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst);
-                return Entered::Ok;
+                let _ = mine.word.compare_exchange(entry, 0, Ordering::SeqCst, Ordering::SeqCst);
+                return;
             }
         }
-        Entered::Ok
     }
 }
 
-fn entry(mac: u64, dest: Dest) -> u64 {
-    mac | u64::from(dest.0) << 48
+/// A destination, as it stands in a word.
+fn place_of(dest: Dest) -> u64 {
+    u64::from(dest.0) << 48
+}
+
+/// The destination in a word.
+#[inline(always)]
+fn dest_of(word: u64) -> Dest {
+    Dest(((word & !PINNED) >> 48) as u16)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -99,6 +99,7 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
+#[expect(unsafe_code, reason = "a pointer that the protocol under test keeps alive")]
 mod loom_tests {
     use super::*;
     use crate::sync::{AtomicPtr, Cell};
