@@ -5,6 +5,8 @@
 //! belongs to one thread.
 
 mod arena;
+mod config;
+mod connection;
 mod frontend;
 mod receive;
 mod split;
@@ -12,7 +14,9 @@ mod transmit;
 pub mod wire;
 
 pub use arena::{Arena, ArenaRegion, Place};
-pub use frontend::{DriverConfig, Frontend, FrontendError, Pair};
+pub use config::DriverConfig;
+pub use connection::{Connection, FrontendError};
+pub use frontend::{Frontend, Pair};
 pub use receive::{Receive, Received};
 pub use split::{Buffer, DriverRing, RawRing, RingFull, Used};
 pub use transmit::{Shape, Transmit};

@@ -19,7 +19,7 @@ const KEY: PortKey = PortKey(7);
 
 /// A switch with one port that echoes.
 struct Switch {
-    control: Control,
+    _control: Control,
     echo: Echo,
     view: PortView,
 }
@@ -41,7 +41,7 @@ impl Switch {
         let control = Control::spawn(ControlConfig::default()).unwrap();
         let echo = Echo::spawn();
         let view = control.add_port(KEY, config, echo.owner()).unwrap();
-        Self { control, echo, view }
+        Self { _control: control, echo, view }
     }
 
     fn wait_running(&self) {

@@ -6,12 +6,13 @@ mod support;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use support::eventually;
 use support::recording::{Step, descriptors, read};
 use support::worker::Echo;
-use vhost::control::{Control, ControlConfig, Mode, PortKey, State, VhostPortConfig};
+use vhost::control::{Control, ControlConfig, Mode, PortKey, PortView, State, VhostPortConfig};
 use vhost::driver::wire;
 use vhost::features::Features;
 
@@ -39,55 +40,71 @@ impl Held {
     }
 }
 
-#[test]
-fn leaving_at_any_point_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("s");
-    let control = Control::spawn(ControlConfig::default()).unwrap();
-    let echo = Echo::spawn();
-    let config = VhostPortConfig {
-        name: "p".into(),
-        path: path.clone(),
-        mode: Mode::Client,
-        pairs: 2,
-        features: Features::OFFERED,
-        mtu: None,
-        mem_limit: 1 << 30,
-    };
-    let view = control.add_port(PortKey(1), config, echo.owner()).unwrap();
-    eventually("the switch listens", || path.exists());
-    let leave_after = |recording: &str, count: usize, cut: Option<usize>| {
-        let connections = view.snapshot().connections;
-        let stream = UnixStream::connect(&path).unwrap();
-        eventually("it is accepted", || view.snapshot().connections > connections);
+/// A port of its own, since a port whose connections are brief makes them wait.
+struct Port {
+    path: PathBuf,
+    view: PortView,
+    _echo: Echo,
+}
+
+impl Port {
+    fn new(control: &Control, number: u32, directory: &Path) -> Self {
+        let (path, echo) = (directory.join(number.to_string()), Echo::spawn());
+        let config = VhostPortConfig {
+            name: number.to_string(),
+            path: path.clone(),
+            mode: Mode::Client,
+            pairs: 2,
+            features: Features::OFFERED,
+            mtu: None,
+            mem_limit: 1 << 30,
+        };
+        let view = control.add_port(PortKey(number), config, echo.owner()).unwrap();
+        eventually("the switch listens", || path.exists());
+        Self { path, view, _echo: echo }
+    }
+
+    /// Goes through `steps`, sends some bytes of `next` with its descriptors, and leaves.
+    fn leave_after(&self, steps: &[Step], next: Option<(&Step, usize)>) {
+        let connections = self.view.snapshot().connections;
+        let stream = UnixStream::connect(&self.path).unwrap();
+        eventually("it is accepted", || self.view.snapshot().connections > connections);
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        for step in read(recording).into_iter().take(count) {
+        for step in steps {
             match step {
-                Step::Send { bytes, kinds } => {
-                    let files = descriptors(&kinds);
-                    let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-                    wire::send(&stream, &bytes, &borrowed).unwrap();
-                }
+                Step::Send { bytes, kinds } => send(&stream, bytes, kinds),
                 Step::Expect(bytes) => {
                     assert!(wire::receive(&stream, &mut vec![0; bytes.len()], &mut Vec::new()).unwrap());
                 }
                 Step::Close => {}
             }
         }
-        // In the middle of the next message, with its descriptors.
-        if let (Some(cut), Some(Step::Send { bytes, kinds })) = (cut, read(recording).into_iter().nth(count))
-        {
-            let files = descriptors(&kinds);
-            let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-            wire::send(&stream, &bytes[..cut.min(bytes.len() - 1)], &borrowed).unwrap();
+        if let Some((Step::Send { bytes, kinds }, cut)) = next {
+            send(&stream, &bytes[..cut.min(bytes.len() - 1)], kinds);
         }
         drop(stream);
         eventually("the port waits", || {
-            view.snapshot().state != State::Running && view.snapshot().peer.is_none()
+            let port = self.view.snapshot();
+            port.state != State::Running && port.peer.is_none()
         });
-    };
+    }
+}
+
+fn send(stream: &UnixStream, bytes: &[u8], kinds: &[String]) {
+    let files = descriptors(kinds);
+    let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    wire::send(stream, bytes, &borrowed).unwrap();
+}
+
+#[test]
+fn leaving_at_any_point_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let control = Control::spawn(ControlConfig::default()).unwrap();
+    let ports: Vec<Port> = (0..8).map(|number| Port::new(&control, number, directory.path())).collect();
+    let recordings =
+        ["virtio-user-client-2.txt", "virtio-user-server-1-again.txt", "qemu-client-2.txt"].map(read);
     // Everything that is made once has been made after a whole one.
-    leave_after("virtio-user-client-2.txt", usize::MAX, None);
+    ports[0].leave_after(&recordings[0], None);
     let mut before = Held::now();
     eventually("the first one is gone", || {
         let now = Held::now();
@@ -95,17 +112,25 @@ fn leaving_at_any_point_leaves_nothing() {
             && vhost::memory::leaks().closing == 0
             && before.mappings == 0
     });
-    for recording in ["virtio-user-client-2.txt", "virtio-user-server-1-again.txt", "qemu-client-2.txt"] {
-        for count in 0..=read(recording).len() {
-            for cut in [None, Some(4), Some(12), Some(15)] {
-                leave_after(recording, count, cut);
-            }
+    let points: Vec<(&[Step], usize)> =
+        recordings.iter().flat_map(|steps| (0..=steps.len()).map(move |count| (&steps[..], count))).collect();
+    std::thread::scope(|scope| {
+        for (number, port) in ports.iter().enumerate() {
+            let points = points.iter().enumerate().skip(number).step_by(ports.len());
+            scope.spawn(move || {
+                for (n, &(steps, count)) in points {
+                    // In turn: between two messages, in a header, after it, and in a payload.
+                    let cut = [None, Some(4), Some(12), Some(15)][(n / 8) % 4];
+                    port.leave_after(&steps[..count], steps.get(count).zip(cut));
+                }
+            });
         }
-        let mut now = Held::now();
-        eventually("nothing is left", || {
-            now = Held::now();
-            now == before
-        });
+    });
+    let mut now = Held::now();
+    let end = Instant::now() + Duration::from_secs(10);
+    while now != before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+        now = Held::now();
     }
-    drop(control);
+    assert_eq!(now, before);
 }

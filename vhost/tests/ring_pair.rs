@@ -179,6 +179,9 @@ fn lie(tell: impl FnOnce(&DriverRing, Place, u64)) -> Option<Fault> {
     }
 }
 
+/// Told to a ring; there is a free page at the place, with this guest-physical address.
+type Lie<'a> = dyn Fn(&DriverRing, Place, u64) + 'a;
+
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
@@ -186,7 +189,7 @@ const INDIRECT: u16 = 4;
 #[test]
 fn lies_in_a_ring_have_names() {
     let last = GUEST.0 + (4 << 20);
-    let cases: [(Fault, &dyn Fn(&DriverRing, Place, u64)); 15] = [
+    let cases: [(Fault, &Lie<'_>); 15] = [
         (Fault::AvailIndexJumped, &|r, _, _| r.raw().available_index(17)),
         (Fault::AvailIndexJumped, &|r, _, _| r.raw().available_index(u16::MAX)),
         (Fault::HeadOutOfRange, &|r, _, _| r.raw().available(0, 16)),

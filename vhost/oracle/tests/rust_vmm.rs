@@ -86,7 +86,7 @@ impl Guest {
 
     fn setup(&self, index: usize) -> RingSetup {
         let (receive, transmit) = &self.pairs[index / 2];
-        if index % 2 == 0 { receive.ring().setup() } else { transmit.ring().setup() }
+        if index.is_multiple_of(2) { receive.ring().setup() } else { transmit.ring().setup() }
     }
 
     fn start_rings(&self, frontend: &mut Frontend) {

@@ -5,112 +5,26 @@
 //! connects once.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, eventfd};
+
 use super::arena::Arena;
+use super::config::DriverConfig;
+use super::connection::{Connection, FrontendError, doing};
 use super::receive::Receive;
 use super::transmit::{Shape, Transmit};
-use super::wire;
-use crate::address::GuestPhys;
 use crate::features::{Features, ProtocolFeatures};
-use crate::memory::MemfdKind;
-use crate::message::{
-    HEADER_LEN, Header, MemRegion, Message, MessageError, Reply, ReplyBody, Request, VringAddr, VringFd,
-    VringState,
-};
+use crate::message::{MemRegion, Message, ReplyBody, Request, VringAddr, VringFd, VringState};
 use crate::ring::RingSetup;
 
 const STATUS_DRIVER: u64 = 1 | 2;
 const STATUS_FEATURES_OK: u64 = STATUS_DRIVER | 8;
 const STATUS_DRIVER_OK: u64 = STATUS_FEATURES_OK | 4;
-const HUGE: u64 = 2 << 20;
-
-/// What a frontend is like.
-#[derive(Clone, Debug)]
-pub struct DriverConfig {
-    /// Queue pairs.
-    pub pairs: u16,
-    /// Entries of every ring, a power of two.
-    pub ring_size: u16,
-    /// Features to use if the device offers them.
-    pub features: Features,
-    /// Longest frame to be sent, bytes.
-    pub frame_len: u32,
-    /// Bytes of a receive buffer, virtio header included.
-    pub receive_len: u32,
-    /// Pieces of a receive buffer; see [`Shape::cuts`].
-    pub receive_cuts: Vec<u32>,
-    /// Receive buffers through indirect tables.
-    pub receive_indirect: bool,
-    /// Pages of the shared memory.
-    pub memory: MemfdKind,
-    /// First guest-physical address of the shared memory.
-    pub guest: GuestPhys,
-    /// How long to wait for the device: for a connection, and for each answer.
-    pub timeout: Duration,
-}
-
-impl Default for DriverConfig {
-    fn default() -> Self {
-        Self {
-            pairs: 1,
-            ring_size: 256,
-            features: Features::VERSION_1
-                | Features::MRG_RXBUF
-                | Features::INDIRECT_DESC
-                | Features::IN_ORDER,
-            frame_len: 9216,
-            receive_len: 2048 + 128,
-            receive_cuts: Vec::new(),
-            receive_indirect: false,
-            memory: MemfdKind::Plain,
-            guest: GuestPhys(0x1_0000_0000),
-            timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Why the device could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum FrontendError {
-    /// The socket or the memory failed.
-    #[error("{doing}: {source}")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The device hung up.
-    #[error("the device closed the connection")]
-    Closed,
-    /// An answer is malformed.
-    #[error("the device's answer: {0}")]
-    Malformed(#[from] MessageError),
-    /// An answer belongs to another request.
-    #[error("{asked:?} was answered as request {got}")]
-    Mismatched {
-        /// The request.
-        asked: Request,
-        /// Which number the answer has.
-        got: u32,
-    },
-    /// The device refused a request.
-    #[error("the device refused {request:?} ({code})")]
-    Refused {
-        /// The request.
-        request: Request,
-        /// Its answer.
-        code: u64,
-    },
-    /// The device does not offer what is needed, or not any more.
-    #[error("the device does not offer {0:?}")]
-    Lacking(Features),
-}
 
 /// One queue pair.
 #[derive(Debug)]
@@ -124,20 +38,18 @@ pub struct Pair {
 /// A frontend with its memory and rings.
 #[derive(Debug)]
 pub struct Frontend {
-    stream: Option<UnixStream>,
+    connection: Option<Connection>,
     listener: Option<UnixListener>,
     config: DriverConfig,
     arena: Arc<Arena>,
     pairs: Vec<Pair>,
+    /// Of every ring, by its index; empty before the first connection.
+    setups: Vec<RingSetup>,
     features: Features,
     protocol: ProtocolFeatures,
     /// Two for each ring, by its index.
     kicks: Vec<OwnedFd>,
     calls: Vec<OwnedFd>,
-}
-
-fn doing(doing: &'static str) -> impl Fn(io::Error) -> FrontendError {
-    move |source| FrontendError::Io { doing, source }
 }
 
 impl Frontend {
@@ -147,7 +59,8 @@ impl Frontend {
     /// If there is no device, or it refuses something.
     pub fn connect(path: &Path, config: DriverConfig) -> Result<Self, FrontendError> {
         let mut frontend = Self::new(None, config)?;
-        frontend.stream = Some(UnixStream::connect(path).map_err(doing("connecting"))?);
+        let stream = UnixStream::connect(path).map_err(doing("connecting"))?;
+        frontend.connection = Some(Connection::new(stream, frontend.config.timeout)?);
         frontend.begin()?;
         Ok(frontend)
     }
@@ -164,13 +77,17 @@ impl Frontend {
 
     fn new(listener: Option<UnixListener>, config: DriverConfig) -> Result<Self, FrontendError> {
         let arena =
-            Arena::new(config.memory, arena_len(&config), config.guest).map_err(doing("making memory"))?;
-        let eventfds = || (0..2 * config.pairs).map(|_| eventfd()).collect::<io::Result<Vec<_>>>();
+            Arena::new(config.memory, config.arena_len(), config.guest).map_err(doing("making memory"))?;
+        let eventfds = || {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            (0..2 * config.pairs).map(|_| Ok(eventfd(0, flags)?)).collect::<io::Result<Vec<_>>>()
+        };
         Ok(Self {
-            stream: None,
+            connection: None,
             listener,
             arena: Arc::new(arena),
             pairs: Vec::new(),
+            setups: Vec::new(),
             features: Features::empty(),
             protocol: ProtocolFeatures::empty(),
             kicks: eventfds().map_err(doing("making eventfds"))?,
@@ -186,7 +103,7 @@ impl Frontend {
     /// # Errors
     /// If no device comes in time, or it refuses something.
     pub fn accept(&mut self) -> Result<(), FrontendError> {
-        self.stream = None;
+        self.connection = None;
         let listener =
             self.listener.as_ref().ok_or_else(|| doing("accepting")(io::ErrorKind::NotConnected.into()))?;
         let end = Instant::now() + self.config.timeout;
@@ -199,19 +116,17 @@ impl Frontend {
                 Err(e) => return Err(doing("accepting")(e)),
             }
         };
-        stream.set_nonblocking(false).map_err(doing("accepting"))?;
-        self.stream = Some(stream);
-        if self.pairs.is_empty() { self.begin() } else { self.resume() }
+        self.connection = Some(Connection::new(stream, self.config.timeout)?);
+        if self.setups.is_empty() { self.begin() } else { self.resume() }
     }
 
     /// Closes the connection; rings and memory stay.
     pub fn disconnect(&mut self) {
-        self.stream = None;
+        self.connection = None;
     }
 
     fn begin(&mut self) -> Result<(), FrontendError> {
-        self.set_timeout()?;
-        self.send(&Message::SetOwner, &[])?;
+        self.connection()?.send(&Message::SetOwner, &[])?;
         self.features = self.offered()? & self.config.features;
         self.negotiate_protocol()?;
         self.make_rings()?;
@@ -221,7 +136,6 @@ impl Frontend {
     }
 
     fn resume(&mut self) -> Result<(), FrontendError> {
-        self.set_timeout()?;
         self.stop()?;
         let lacking = self.features - self.offered()?;
         if !lacking.is_empty() {
@@ -232,21 +146,19 @@ impl Frontend {
         self.start()
     }
 
-    fn set_timeout(&self) -> Result<(), FrontendError> {
-        let timeout = Some(self.config.timeout);
-        self.stream()?.set_read_timeout(timeout).map_err(doing("setting the deadline"))
-    }
-
     fn offered(&self) -> Result<Features, FrontendError> {
-        let bits = self.ask(&Message::GetFeatures)?;
+        let bits = self.connection()?.ask(&Message::GetFeatures)?;
         Ok(Features::from_bits_retain(bits))
     }
 
     fn negotiate_protocol(&mut self) -> Result<(), FrontendError> {
         let wanted = ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK | ProtocolFeatures::STATUS;
-        let offered = self.ask(&Message::GetProtocolFeatures)?;
+        let offered = self.connection()?.ask(&Message::GetProtocolFeatures)?;
         self.protocol = ProtocolFeatures::from_bits_truncate(offered) & wanted;
-        self.send(&Message::SetProtocolFeatures(self.protocol.bits()), &[])
+        self.connection()?.send(&Message::SetProtocolFeatures(self.protocol.bits()), &[])?;
+        let acknowledged = self.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        self.connection.as_mut().ok_or(FrontendError::Closed)?.acknowledge(acknowledged);
+        Ok(())
     }
 
     fn make_rings(&mut self) -> Result<(), FrontendError> {
@@ -260,6 +172,8 @@ impl Frontend {
         };
         let pairs: Option<Vec<Pair>> = (0..c.pairs).map(pair).collect();
         self.pairs = pairs.ok_or_else(|| doing("laying rings out")(io::ErrorKind::OutOfMemory.into()))?;
+        let both = |pair: &Pair| [pair.receive.ring().setup(), pair.transmit.ring().setup()];
+        self.setups = self.pairs.iter().flat_map(both).collect();
         Ok(())
     }
 
@@ -267,10 +181,11 @@ impl Frontend {
     fn configure(&self) -> Result<(), FrontendError> {
         for index in self.receive_first() {
             let call = VringFd { index: index as u8, has_fd: true };
-            self.send(&Message::SetVringCall(call), &[self.calls[usize::from(index)].as_fd()])?;
+            self.connection()?
+                .send(&Message::SetVringCall(call), &[self.calls[usize::from(index)].as_fd()])?;
         }
         let bits = (self.features | Features::PROTOCOL_FEATURES).bits();
-        self.send(&Message::SetFeatures(bits), &[])?;
+        self.connection()?.send(&Message::SetFeatures(bits), &[])?;
         self.set_status(STATUS_FEATURES_OK)?;
         self.ask_status()
     }
@@ -279,7 +194,7 @@ impl Frontend {
         if !self.protocol.contains(ProtocolFeatures::STATUS) {
             return Ok(());
         }
-        match self.ask(&Message::GetStatus)? {
+        match self.connection()?.ask(&Message::GetStatus)? {
             status if status & 8 != 0 => Ok(()),
             code => Err(FrontendError::Refused { request: Request::SetFeatures, code }),
         }
@@ -287,7 +202,7 @@ impl Frontend {
 
     fn set_status(&self, status: u64) -> Result<(), FrontendError> {
         match self.protocol.contains(ProtocolFeatures::STATUS) {
-            true => self.confirm(&Message::SetStatus(status), &[]),
+            true => self.connection()?.confirm(&Message::SetStatus(status), &[]),
             false => Ok(()),
         }
     }
@@ -319,7 +234,7 @@ impl Frontend {
         table
             .try_extend_from_slice(&regions)
             .expect("the arena is one region unless it was cut, at most in eight");
-        self.confirm(&Message::SetMemTable(table), &files)
+        self.connection()?.confirm(&Message::SetMemTable(table), &files)
     }
 
     fn regions(&self) -> Vec<MemRegion> {
@@ -333,22 +248,18 @@ impl Frontend {
     }
 
     fn send_ring(&self, index: u16) -> Result<(), FrontendError> {
-        let setup = self.setup(index);
+        let setup = self.setups[usize::from(index)];
         let ring = u32::from(index);
-        self.send(&Message::SetVringNum(VringState { index: ring, num: setup.size.into() }), &[])?;
-        self.send(&Message::SetVringBase(VringState { index: ring, num: 0 }), &[])?;
+        self.connection()?
+            .send(&Message::SetVringNum(VringState { index: ring, num: setup.size.into() }), &[])?;
+        self.connection()?.send(&Message::SetVringBase(VringState { index: ring, num: 0 }), &[])?;
         let (desc, used, avail) = (setup.desc.0, setup.used.0, setup.avail.0);
-        self.send(
+        self.connection()?.send(
             &Message::SetVringAddr(VringAddr { index: ring, flags: 0, desc, used, avail, log: 0 }),
             &[],
         )?;
         let kick = VringFd { index: index as u8, has_fd: true };
-        self.send(&Message::SetVringKick(kick), &[self.kicks[usize::from(index)].as_fd()])
-    }
-
-    fn setup(&self, index: u16) -> RingSetup {
-        let pair = &self.pairs[usize::from(index / 2)];
-        if index.is_multiple_of(2) { pair.receive.ring().setup() } else { pair.transmit.ring().setup() }
+        self.connection()?.send(&Message::SetVringKick(kick), &[self.kicks[usize::from(index)].as_fd()])
     }
 
     /// Enables or disables both rings of a pair.
@@ -357,7 +268,8 @@ impl Frontend {
     /// If the connection is gone.
     pub fn enable(&self, pair: u16, on: bool) -> Result<(), FrontendError> {
         for index in [2 * pair, 2 * pair + 1] {
-            self.send(&Message::SetVringEnable(VringState { index: index.into(), num: on.into() }), &[])?;
+            self.connection()?
+                .send(&Message::SetVringEnable(VringState { index: index.into(), num: on.into() }), &[])?;
         }
         Ok(())
     }
@@ -369,7 +281,10 @@ impl Frontend {
     /// If the connection is gone or an answer does not come.
     pub fn stop(&self) -> Result<Vec<u16>, FrontendError> {
         (0..self.config.pairs).try_for_each(|pair| self.enable(pair, false))?;
-        let stop = |index| match self.exchange(&Message::GetVringBase(VringState { index, num: 0 }))? {
+        let stop = |index| match self
+            .connection()?
+            .exchange(&Message::GetVringBase(VringState { index, num: 0 }))?
+        {
             ReplyBody::Vring(state) => Ok(state.num as u16),
             ReplyBody::Number(_) => Err(FrontendError::Mismatched { asked: Request::GetVringBase, got: 0 }),
         };
@@ -385,6 +300,14 @@ impl Frontend {
     #[must_use]
     pub fn call(&self, index: u16) -> &OwnedFd {
         &self.calls[usize::from(index)]
+    }
+
+    /// The connection, for messages beyond those that this frontend sends by itself.
+    ///
+    /// # Errors
+    /// [`FrontendError::Closed`] if there is none.
+    pub fn connection(&self) -> Result<&Connection, FrontendError> {
+        self.connection.as_ref().ok_or(FrontendError::Closed)
     }
 
     /// What was negotiated.
@@ -405,110 +328,16 @@ impl Frontend {
         &mut self.pairs
     }
 
-    /// Takes the queue pairs away, to drive each on a thread of its own. The frontend must live on; it cannot
-    /// be restarted or reconnected any more.
+    /// Takes the queue pairs away, to drive each on a thread of its own. The frontend must live on, and goes on
+    /// stopping, starting and reconnecting them.
     #[must_use]
     pub fn take_pairs(&mut self) -> Vec<Pair> {
         std::mem::take(&mut self.pairs)
-    }
-
-    /// Sends a message that has no answer.
-    ///
-    /// # Errors
-    /// If the connection is gone.
-    pub fn send(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), FrontendError> {
-        self.put(message, false, descriptors)
-    }
-
-    /// Sends a message and, where acknowledgements were negotiated, waits for it to be done.
-    ///
-    /// # Errors
-    /// [`FrontendError::Refused`] if the device says so, and what goes wrong with the connection.
-    pub fn confirm(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), FrontendError> {
-        let acknowledged = self.protocol.contains(ProtocolFeatures::REPLY_ACK);
-        self.put(message, acknowledged, descriptors)?;
-        if !acknowledged {
-            return Ok(());
-        }
-        match self.reply(message.request())? {
-            ReplyBody::Number(0) => Ok(()),
-            ReplyBody::Number(code) => Err(FrontendError::Refused { request: message.request(), code }),
-            ReplyBody::Vring(_) => Err(FrontendError::Refused { request: message.request(), code: 0 }),
-        }
-    }
-
-    /// Asks for a number.
-    ///
-    /// # Errors
-    /// What goes wrong with the connection or the answer.
-    pub fn ask(&self, message: &Message) -> Result<u64, FrontendError> {
-        match self.exchange(message)? {
-            ReplyBody::Number(number) => Ok(number),
-            ReplyBody::Vring(_) => Err(FrontendError::Mismatched { asked: message.request(), got: 0 }),
-        }
-    }
-
-    fn exchange(&self, message: &Message) -> Result<ReplyBody, FrontendError> {
-        self.put(message, false, &[])?;
-        self.reply(message.request())
-    }
-
-    fn put(
-        &self,
-        message: &Message,
-        need_reply: bool,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), FrontendError> {
-        wire::send(self.stream()?, &message.encode(need_reply), descriptors).map_err(doing("sending"))
-    }
-
-    fn reply(&self, asked: Request) -> Result<ReplyBody, FrontendError> {
-        let (mut header, mut none) = ([0; HEADER_LEN], Vec::new());
-        if !wire::receive(self.stream()?, &mut header, &mut none).map_err(doing("waiting for an answer"))? {
-            return Err(FrontendError::Closed);
-        }
-        let header = Header::parse_reply(&header)?;
-        let mut payload = [0; crate::message::MAX_PAYLOAD];
-        let payload = &mut payload[..header.size as usize];
-        wire::receive(self.stream()?, payload, &mut none).map_err(doing("waiting for an answer"))?;
-        if header.request != asked as u32 {
-            return Err(FrontendError::Mismatched { asked, got: header.request });
-        }
-        Ok(Reply::parse(&header, payload)?.body)
-    }
-
-    /// The connection, for tests that write what no frontend would.
-    ///
-    /// # Errors
-    /// [`FrontendError::Closed`] if there is none.
-    pub fn stream(&self) -> Result<&UnixStream, FrontendError> {
-        self.stream.as_ref().ok_or(FrontendError::Closed)
     }
 
     /// Ring indexes in the order in which virtio-user names them: receive rings first.
     fn receive_first(&self) -> impl Iterator<Item = u16> + use<> {
         let pairs = self.config.pairs;
         (0..pairs).map(|pair| 2 * pair).chain((0..pairs).map(|pair| 2 * pair + 1))
-    }
-}
-
-/// Bytes of memory that the rings and buffers of a configuration need, in whole huge pages.
-fn arena_len(config: &DriverConfig) -> u64 {
-    let buffer = |len: u32| u64::from(len).next_multiple_of(64) + 64;
-    // A descriptor, an available and a used entry; a buffer with its indirect table. Twice, and some slack.
-    let entry = 2 * (16 + 2 + 8) + 2 * 1024 + buffer(config.frame_len + 12) + buffer(config.receive_len);
-    let pair = u64::from(config.ring_size) * entry + 4096;
-    (u64::from(config.pairs) * pair).next_multiple_of(HUGE)
-}
-
-#[expect(unsafe_code, reason = "eventfd(2) has no safe wrapper in the standard library")]
-fn eventfd() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: takes two integers and returns a new descriptor that nobody else owns.
-    unsafe {
-        match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
-            fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
-            _ => Err(io::Error::last_os_error()),
-        }
     }
 }
