@@ -95,6 +95,7 @@ test: setup
 	run() { echo "test: $$*"; "$$@" || failed=1; }
 	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --lib --bins --examples
+	run cargo test $(CARGO_FLAGS) --manifest-path vhost/oracle/Cargo.toml --target-dir $(TARGET)/oracle
 	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
 	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
@@ -103,6 +104,7 @@ test: setup
 lint: setup
 	@cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) --manifest-path vhost/oracle/Cargo.toml --target-dir $(TARGET)/oracle --all-targets -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then
 	    cargo deny --workspace check licenses sources bans
 	else
