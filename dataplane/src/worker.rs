@@ -106,3 +106,6 @@ fn run(number: usize, ground: &Ground, inbox: mail::Inbox) {
     }
     ground.quiescence.offline(number);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -135,7 +135,7 @@ pub fn dispatch<T: LevelTask>(level: CopyLevel, task: T) -> T::Output {
 /// `src` must lie in a mapping for `len` bytes, `dst` must be writable for them and private.
 #[inline(always)]
 pub unsafe fn guest_read<L: Level>(dst: *mut u8, src: HostAddr, len: usize) {
-    audit::read(len);
+    audit::add(len, len, 0);
     // SAFETY: forwarded to the caller; private and guest memory do not overlap.
     unsafe { L::copy(dst, src.0 as *const u8, len) }
 }
@@ -146,7 +146,7 @@ pub unsafe fn guest_read<L: Level>(dst: *mut u8, src: HostAddr, len: usize) {
 /// `dst` must lie in a mapping for `len` bytes, `src` must be readable for them and private.
 #[inline(always)]
 pub unsafe fn guest_write<L: Level>(dst: HostAddr, src: *const u8, len: usize) {
-    audit::written(len);
+    audit::add(0, 0, len);
     // SAFETY: forwarded to the caller; private and guest memory do not overlap.
     unsafe { L::copy(dst.0 as *mut u8, src, len) }
 }
@@ -158,8 +158,7 @@ pub unsafe fn guest_write<L: Level>(dst: HostAddr, src: *const u8, len: usize) {
 /// overlap; then the bytes that arrive are unspecified (and its own affair).
 #[inline(always)]
 pub unsafe fn guest_copy<L: Level>(dst: HostAddr, src: HostAddr, len: usize) {
-    audit::read(len);
-    audit::written(len);
+    audit::add(len, 0, len);
     // SAFETY: forwarded to the caller; every level tolerates overlap, moving unspecified bytes.
     unsafe { L::copy(dst.0 as *mut u8, src.0 as *const u8, len) }
 }
@@ -249,34 +248,44 @@ pub fn prefetch_write(at: HostAddr) {
     let _ = at;
 }
 
-/// How many guest bytes this thread has read and written: the measure behind the one-copy rule.
+/// How many guest bytes this thread has moved: the measure behind the one-copy rule.
 pub mod audit {
+    /// Bytes moved in bulk (ring fields are not counted).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Moved {
+        /// Read from guests.
+        pub read: u64,
+        /// Of these, read into private memory.
+        pub private: u64,
+        /// Written to guests.
+        pub written: u64,
+    }
+
     #[cfg(feature = "audit")]
     thread_local! {
-        static COUNTS: std::cell::Cell<(u64, u64)> = const { std::cell::Cell::new((0, 0)) };
+        static MOVED: std::cell::Cell<Moved> = const { std::cell::Cell::new(Moved { read: 0, private: 0, written: 0 }) };
     }
 
     #[inline(always)]
-    pub(super) fn read(len: usize) {
+    pub(super) fn add(read: usize, private: usize, written: usize) {
         #[cfg(feature = "audit")]
-        COUNTS.with(|c| c.set((c.get().0 + len as u64, c.get().1)));
+        MOVED.with(|moved| {
+            let before = moved.get();
+            moved.set(Moved {
+                read: before.read + read as u64,
+                private: before.private + private as u64,
+                written: before.written + written as u64,
+            });
+        });
         #[cfg(not(feature = "audit"))]
-        let _ = len;
+        let _ = (read, private, written);
     }
 
-    #[inline(always)]
-    pub(super) fn written(len: usize) {
-        #[cfg(feature = "audit")]
-        COUNTS.with(|c| c.set((c.get().0, c.get().1 + len as u64)));
-        #[cfg(not(feature = "audit"))]
-        let _ = len;
-    }
-
-    /// Bytes read and written in bulk since the last call, and forgets them.
+    /// What this thread has moved since the last call; forgets it.
     #[cfg(feature = "audit")]
     #[must_use]
-    pub fn take() -> (u64, u64) {
-        COUNTS.with(|c| c.replace((0, 0)))
+    pub fn take() -> Moved {
+        MOVED.with(std::cell::Cell::take)
     }
 }
 

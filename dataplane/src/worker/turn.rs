@@ -79,9 +79,19 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// One turn: every queue is visited once. Returns the frames moved.
+    /// A quiet point and what follows it. Returns the frames moved.
     #[inline(always)]
-    fn turn<L: Level>(&mut self) -> usize {
+    pub(super) fn one<L: Level>(&mut self) -> usize {
+        self.ground.quiescence.pass(self.number);
+        if self.inbox.has_mail() {
+            self.read_mail::<L>();
+        }
+        self.visit_all::<L>()
+    }
+
+    /// Visits every queue once. Returns the frames moved.
+    #[inline(always)]
+    fn visit_all<L: Level>(&mut self) -> usize {
         // SAFETY: this worker is online and drops the reference before the next quiet point.
         let snapshot = unsafe { self.ground.published.read() };
         self.lane.now = self.ground.now.load(Ordering::Relaxed);
@@ -156,11 +166,7 @@ impl LevelTask for &mut Turns<'_> {
         quiescence.online(self.number);
         let mut before = cycles();
         while !self.stop {
-            quiescence.pass(self.number);
-            if self.inbox.has_mail() {
-                self.read_mail::<L>();
-            }
-            let frames = self.turn::<L>();
+            let frames = self.one::<L>();
             let nap = if frames > 0 {
                 self.rest.worked();
                 None
