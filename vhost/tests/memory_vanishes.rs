@@ -1,6 +1,6 @@
 //! A tenant takes its memory away under our hands: its table is poisoned, and everything else goes on.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(unsafe_code, reason = "one test maps memory without the guard, to see it die")]
+#![expect(unsafe_code, reason = "tests map memory past the library: unguarded, or watched by its tenant")]
 
 mod support;
 
@@ -119,6 +119,43 @@ fn the_mark_goes_with_tables_made_from_one_another() {
     resize(&second, 0);
     assert_eq!(at(&both, PAGE), 0);
     assert!(both.poisoned() && one.poisoned());
+}
+
+/// The tenant may watch its own mapping with userfaultfd and never answer: that holds up its faults, not ours.
+#[test]
+fn a_tenant_that_watches_its_memory_does_not_hold_us_up() {
+    const FEATURES: [u64; 3] = [0, 1 << 5, 1 << 10]; // none, missing pages of shared memory, minor faults in it
+    for (features, mode) in FEATURES.into_iter().zip([1u64, 1, 4]) {
+        let file = plain(4 * PAGE);
+        fallocate(&file, false, 0, PAGE);
+        // SAFETY: a new mapping of our own, and ioctls with structures laid out as linux/userfaultfd.h has them.
+        let watched = unsafe {
+            let uffd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | 1) as i32;
+            if uffd < 0 {
+                eprintln!("NOT RUN: userfaultfd is not allowed here");
+                return;
+            }
+            let _uffd = std::mem::ManuallyDrop::new(support::own(uffd));
+            let mut api = [0xaa, features, 0u64];
+            assert_eq!(libc::ioctl(uffd, 0xc018_aa3f, api.as_mut_ptr()), 0);
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            let len = 4 * PAGE as usize;
+            let theirs = libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, file.as_raw_fd(), 0);
+            assert_ne!(theirs, libc::MAP_FAILED);
+            let mut register = [theirs as u64, 4 * PAGE, mode, 0];
+            libc::ioctl(uffd, 0xc020_aa00, register.as_mut_ptr()) == 0
+        };
+        assert!(watched || features == 0, "the tenant can watch its memory");
+        let table = map(&file, 4 * PAGE, HolePolicy::Allow);
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            (0..4).for_each(|page| poke(table.translate(GuestPhys(page * PAGE), 1).unwrap(), 1));
+            done.send(table.poisoned()).unwrap();
+        });
+        let poisoned =
+            finished.recv_timeout(std::time::Duration::from_secs(5)).expect("our faults are not held up");
+        assert!(!poisoned);
+    }
 }
 
 #[test]

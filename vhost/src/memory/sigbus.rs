@@ -123,7 +123,8 @@ static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 /// Makes this process survive tenants' memory that vanishes. Does nothing if the guard is in force already.
 ///
 /// Call it at the start, and again after anything that may have installed a SIGBUS handler of its own (DPDK's
-/// EAL does): the guard must be the first to see the signal, and hands on what is not its own.
+/// EAL does): the guard must be the first to see the signal, and hands on what is not its own. No thread that
+/// touches guest memory may block SIGBUS: the kernel ends a process that blocks the signal of a fault.
 ///
 /// # Errors
 /// What `sigaction` says; never seen in practice.
