@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::{HUGE, PAGE, ask, fallocate, huge, own, peek, plain, poke, region, request};
 use vhost::address::{FrontendVirt, GuestPhys};
 use vhost::fault::Fault;
-use vhost::memory::{MAX_REGIONS, MapError, MapRequest, Mapper, RegionRequest, leaks};
+use vhost::memory::{GuestMemory, MAX_REGIONS, MapError, MapRequest, Mapper, RegionRequest, leaks};
 
 fn refusal(request: MapRequest) -> MapError {
     let mapper = Mapper::spawn().unwrap();
@@ -274,6 +274,25 @@ fn limits_count_what_is_kept() {
         ..MapRequest::default()
     };
     assert!(matches!(refusal(more), MapError::Limit { asked, .. } if asked == 2 * PAGE));
+}
+
+#[test]
+fn memory_of_our_own_is_a_table_like_others() {
+    let regions = [(GuestPhys(4 * PAGE), PAGE), (GuestPhys(0), 2 * PAGE)];
+    let (table, files) = GuestMemory::from_memfd(&regions).unwrap();
+    assert_eq!((files.len(), table.regions().len(), table.bytes()), (2, 2, 3 * PAGE));
+    let at = table.translate(GuestPhys(4 * PAGE + 7), 1).unwrap();
+    let frontend = FrontendVirt(GuestMemory::FRONTEND_OFFSET + 4 * PAGE + 7);
+    assert_eq!(table.translate_frontend(frontend, 1), Some(at));
+    poke(at, 3);
+    let theirs =
+        ask(&Mapper::spawn().unwrap(), request(vec![region(0, PAGE, 0, files[0].try_clone().unwrap())]));
+    assert_eq!(
+        peek(theirs.unwrap().translate(GuestPhys(7), 1).unwrap()),
+        3,
+        "the files are in the order given"
+    );
+    assert!(GuestMemory::from_memfd(&[(GuestPhys(0), PAGE - 1)]).is_err());
 }
 
 #[test]
