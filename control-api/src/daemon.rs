@@ -34,10 +34,10 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The workers' CPUs.
-    #[error("workers: {0}")]
+    #[error("--workers: {0}")]
     Cpus(#[from] ChoiceError),
     /// The kernel does not tell or set our CPUs.
-    #[error("workers: the CPUs of this process: {0}")]
+    #[error("--workers: the CPUs of this process: {0}")]
     Affinity(io::Error),
     /// A socket.
     #[error(transparent)]

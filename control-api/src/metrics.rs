@@ -107,23 +107,21 @@ fn gauge(family: &mut MetricEncoder<'_>, labels: &[(&str, &str)], value: f64) ->
 
 impl Reading {
     fn encode(&self, name: &str, mut family: MetricEncoder<'_>) -> fmt::Result {
-        let family = &mut family;
         let name = name.strip_prefix("podswitch_").unwrap_or(name);
         if let Some(of_port) = name.strip_prefix("port_") {
-            return self.port(of_port, family);
+            return self.port(of_port, &mut family);
         }
         if let Some(of_worker) = name.strip_prefix("worker_") {
-            return self.worker(of_worker, family);
+            return self.worker(of_worker, &mut family);
         }
         let status = &self.status;
         let store = status.store.clone().unwrap_or_default();
+        let one = |family, value: f64| ConstGauge::new(value).encode(family);
         match name {
             "build_info" => {
                 let labels = [("version", status.version.as_str()), ("dpdk", status.dpdk_version.as_str())];
-                gauge(family, &labels, 1.0)
+                gauge(&mut family, &labels, 1.0)
             }
-            "uptime_seconds" => gauge(family, &[], status.uptime_seconds),
-            "networks" => gauge(family, &[], status.networks.into()),
             "memory_bytes" => {
                 let memory = status.memory.unwrap_or_default();
                 let kinds = [
@@ -133,12 +131,15 @@ impl Reading {
                     ("dpdk", memory.dpdk_bytes),
                     ("dpdk_used", memory.dpdk_used_bytes),
                 ];
-                kinds.into_iter().try_for_each(|(kind, bytes)| gauge(family, &[("kind", kind)], bytes as f64))
+                let mut write = |(kind, bytes)| gauge(&mut family, &[("kind", kind)], bytes as f64);
+                kinds.into_iter().try_for_each(&mut write)
             }
-            "store_generation" => gauge(family, &[], store.generation as f64),
-            "store_recovered" => gauge(family, &[], f64::from(u8::from(store.recovered))),
-            "cpu_throttled_seconds" => seconds(family, &[], status.throttled_ns),
-            "warnings" => gauge(family, &[], status.warnings.len() as f64),
+            "uptime_seconds" => one(family, status.uptime_seconds),
+            "networks" => one(family, status.networks.into()),
+            "store_generation" => one(family, store.generation as f64),
+            "store_recovered" => one(family, f64::from(u8::from(store.recovered))),
+            "cpu_throttled_seconds" => ConstCounter::new(status.throttled_ns as f64 / 1e9).encode(family),
+            "warnings" => one(family, status.warnings.len() as f64),
             _ => Ok(()),
         }
     }

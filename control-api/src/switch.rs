@@ -181,6 +181,6 @@ fn asked(port: &validate::Port, network: NetworkId) -> PortSpec {
 }
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

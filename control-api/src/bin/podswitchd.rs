@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match run(Flags::parse(), started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("podswitchd: {e:#}");
+            eprintln!("podswitchd: {e}");
             ExitCode::FAILURE
         }
     }

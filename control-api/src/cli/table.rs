@@ -247,10 +247,17 @@ pub(super) fn status(status: &v1::NodeStatus) -> String {
     let memory = status.memory.unwrap_or_default();
     let store = status.store.clone().unwrap_or_default();
     let pages = if status.hugepages { "hugepages" } else { "no hugepages" };
-    let uptime = Duration::from_secs(status.uptime_seconds as u64);
     let mut lines = vec![
         ("version", format!("{} (DPDK: {}, {pages})", status.version, dash(&status.dpdk_version))),
-        ("process", format!("{}, up {uptime:?}, started in {:.3} s", status.pid, status.start_seconds)),
+        (
+            "process",
+            format!(
+                "{}, up {}, started in {:.3} s",
+                status.pid,
+                duration(status.uptime_seconds),
+                status.start_seconds
+            ),
+        ),
         ("networks", status.networks.to_string()),
         ("ports", format!("{}, {} running", status.ports, status.ports_running)),
         ("private memory", size::rounded(memory.private_bytes)),
@@ -281,6 +288,17 @@ pub(super) fn status(status: &v1::NodeStatus) -> String {
         lines.push(("WARNING", warning.clone()));
     }
     pairs(&lines)
+}
+
+/// Two units are enough: `3 d 4 h`, `12.3 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
 }
 
 /// `name: value` lines, aligned.

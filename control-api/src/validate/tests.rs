@@ -167,7 +167,7 @@ proptest! {
             s.labels.insert(texts[5].clone(), texts[6].clone());
         });
         if let Ok(good) = result {
-            prop_assert_eq!(&super::port(Some(good.spec.clone()), 1 << 30).unwrap(), &good);
+            prop_assert_eq!(&port(Some(good.spec.clone()), 1 << 30).unwrap(), &good);
         }
         if let Ok(good) = with_vhost(|v| v.path = format!("/{}", texts[7])) {
             prop_assert!(!good.spec.name.is_empty());
