@@ -21,7 +21,7 @@ pub struct DriverConfig {
     pub frame_len: u32,
     /// Bytes of a receive buffer, virtio header included.
     pub receive_len: u32,
-    /// Pieces of a receive buffer; see [`Shape::cuts`].
+    /// Pieces of a receive buffer; see [`Shape::cuts`](super::Shape::cuts).
     pub receive_cuts: Vec<u32>,
     /// Receive buffers through indirect tables.
     pub receive_indirect: bool,
