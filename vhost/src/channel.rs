@@ -20,6 +20,8 @@ use crate::fault::Fault;
 use crate::message::{HEADER_LEN, Header, MAX_PAYLOAD, MessageError, Reply};
 use crate::tenant_fd::TenantFd;
 
+mod peer;
+
 #[cfg(test)]
 mod tests;
 
@@ -193,11 +195,11 @@ impl Channel {
         poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
     }
 
-    /// Process and user of the peer at the time of its `listen` or `connect`, as the kernel knows them.
+    /// Process and user of the peer at the time of its `listen` or `connect`. The process id is 0 if the peer is in
+    /// a PID namespace that is not seen from ours.
     #[must_use]
     pub fn peer(&self) -> Option<(i32, u32)> {
-        let cred = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
-        Some((cred.pid.as_raw_nonzero().get(), cred.uid.as_raw()))
+        peer::peer(self.socket.as_fd())
     }
 
     fn take(&mut self) -> Option<Envelope> {
@@ -231,7 +233,9 @@ impl Channel {
         }
         match received {
             Ok(_) if surplus => Err(ChannelError::Descriptors),
-            Ok(m) if m.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) => Err(ChannelError::Descriptors),
+            Ok(m) if m.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) => {
+                Err(ChannelError::Descriptors)
+            }
             Ok(m) if m.bytes == 0 => Err(ChannelError::Closed),
             Ok(m) => {
                 self.bytes.try_extend_from_slice(&bytes[..m.bytes]).expect("no more was asked for than fits");

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod event_loop;
+mod listening;
 mod poller;
 mod port;
 mod view;
@@ -199,11 +200,14 @@ impl Control {
     pub fn spawn(config: ControlConfig) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         if !TenantFd::from(wake.try_clone()?).is_eventfd() {
-            return Err(io::Error::other("/proc does not tell what a descriptor is: procfs must be mounted there"));
+            return Err(io::Error::other(
+                "/proc does not tell what a descriptor is: procfs must be mounted there",
+            ));
         }
         let (commands, inbox) = crossbeam_channel::unbounded();
         let event_loop = event_loop::EventLoop::new(config, inbox, Arc::clone(&wake))?;
-        let thread = std::thread::Builder::new().name("vhost-control".into()).spawn(move || event_loop.run())?;
+        let thread =
+            std::thread::Builder::new().name("vhost-control".into()).spawn(move || event_loop.run())?;
         Ok(Self(Arc::new(Inner { commands, wake, thread: Some(thread) })))
     }
 

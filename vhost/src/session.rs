@@ -106,7 +106,13 @@ pub struct Session {
 impl Session {
     /// A session without a connection. `lines` are the call lines of its rings, two a pair.
     #[must_use]
-    pub fn new(name: Arc<str>, limits: Limits, tools: Tools, lines: Vec<Line>, owner: Box<dyn RingOwner>) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        limits: Limits,
+        tools: Tools,
+        lines: Vec<Line>,
+        owner: Box<dyn RingOwner>,
+    ) -> Self {
         let rings = lines.into_iter().zip(0..).map(|(line, n)| Ring::new(RingIndex(n), line)).collect();
         Self {
             limits,
@@ -162,7 +168,11 @@ impl Session {
     /// Takes in what rings came back; true when all have.
     pub fn is_released(&mut self) -> bool {
         let owner = &mut *self.owner;
-        self.rings.iter_mut().fold(true, |home, ring| ring.poll_back(owner) && home)
+        let mut home = true;
+        for ring in &mut self.rings {
+            home &= ring.poll_back(owner);
+        }
+        home
     }
 
     /// Since when workers have been asked for the ring that is out longest.
@@ -250,13 +260,13 @@ impl Session {
 
     /// Brings the state in line with what runs. Called when nothing is pending.
     fn settle(&mut self) {
-        let running = self.rings.iter().filter(|ring| ring.is_lent()).count();
-        if running > 0 {
-            self.lifecycle.running(running);
+        let runs = self.rings.iter().any(Ring::is_lent);
+        if runs {
+            self.lifecycle.running();
         } else {
             self.lifecycle.paused();
         }
-        self.set_link(running > 0);
+        self.set_link(runs);
     }
 
     fn set_link(&mut self, up: bool) {

@@ -6,11 +6,12 @@
 #[path = "session_protocol/support.rs"]
 mod support;
 
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use support::*;
-use vhost::control::{Mode, State};
+use vhost::control::{Mode, PortState};
 use vhost::memory::{MemfdKind, leaks, memfd};
 
 /// What a process has that could be left behind.
@@ -72,19 +73,25 @@ fn wait_for(before: &Held, what: &str) {
 
 fn leave_at_every_message(bench: &Bench, mode: Mode) {
     let port = bench.port_with(Manner::Prompt, |config| config.mode = mode);
-    let connect = || match mode {
-        Mode::Server => port.accept(),
-        Mode::Client => Frontend::connect(&port.path),
+    let made = Cell::new(0);
+    let connect = || {
+        made.set(made.get() + 1);
+        match mode {
+            Mode::Server => port.accept(),
+            Mode::Client => Frontend::connect(&port.path),
+        }
     };
+    // Even one that had left before it was accepted is one that has ended.
     let gone = || {
-        port.wait("the end of the connection", |s| matches!(s.state, State::Waiting | State::Faulted(_)));
-        assert_eq!(port.owner.running(), 0);
+        let ended = |s: &PortState| s.transitions.waiting + s.transitions.faulted == made.get();
+        port.wait("the end of the connection", ended);
     };
     // Once whole, so that everything that is made only once is made.
     let mut frontend = connect();
     let memory = frontend.start_on(&port);
     drop((frontend, memory));
     gone();
+    assert_eq!(port.owner.running(), 0);
     // In mode `server` the next connection is made at once: it is part of what there is.
     let follow = || if mode == Mode::Server { Some(connect()) } else { None };
     let mut next = follow();
@@ -99,14 +106,9 @@ fn leave_at_every_message(bench: &Bench, mode: Mode) {
                 // Whether the device's answers are waited for makes another moment of leaving.
                 if heard { step.run(&mut frontend) } else { step.send(&frontend) }
             }
-            let connections = port.state().connections;
             drop((frontend, memory));
+            gone();
             next = follow();
-            if next.is_some() {
-                port.wait("the next connection", |s| s.connections > connections);
-            } else {
-                gone();
-            }
             wait_for(&before, &format!("leaving after {prefix} messages, answers heard: {heard}"));
         }
         // In the middle of a message, its descriptors already here.
@@ -118,10 +120,8 @@ fn leave_at_every_message(bench: &Bench, mode: Mode) {
             frontend.send_bytes(&bytes[..bytes.len() / 2], &fds).unwrap();
         }
         drop((frontend, memory));
+        gone();
         next = follow();
-        if next.is_none() {
-            port.wait("the end of the connection", |s| s.state == State::Waiting);
-        }
         wait_for(&before, &format!("leaving in the middle of message {prefix}"));
     }
     drop(next);

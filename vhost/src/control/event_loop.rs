@@ -34,7 +34,11 @@ pub(super) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(super) fn new(config: ControlConfig, commands: Receiver<Command>, wake: Arc<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn new(
+        config: ControlConfig,
+        commands: Receiver<Command>,
+        wake: Arc<OwnedFd>,
+    ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add_own(&wake, Token::Wake)?;
         let watches = match Watches::new() {
@@ -107,7 +111,7 @@ impl EventLoop {
             }
             Token::Listener(key) => {
                 if let Some(port) = self.ports.get_mut(&key) {
-                    port.visit_listener(&self.poller, now);
+                    port.accept(&self.poller, now);
                 }
             }
         }

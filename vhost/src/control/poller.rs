@@ -85,7 +85,9 @@ impl Poller {
     }
 
     pub(super) fn arm(&self, fd: impl AsFd, token: Token, interest: Interest) {
-        if let Err(error) = epoll::modify(&self.epoll, fd, EventData::new_u64(token.to_word()), interest.flags()) {
+        if let Err(error) =
+            epoll::modify(&self.epoll, fd, EventData::new_u64(token.to_word()), interest.flags())
+        {
             tracing::error!(%error, ?token, "a descriptor could not be armed");
         }
     }
@@ -97,7 +99,8 @@ impl Poller {
 
     /// Waits and hands what happened to `each`.
     pub(super) fn wait(&self, timeout: Option<Duration>, each: impl FnMut(Token)) {
-        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let timeout =
+            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS];
         match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
             Ok((events, _)) => events.iter().map(|event| Token::from_word(event.data.u64())).for_each(each),

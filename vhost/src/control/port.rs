@@ -11,7 +11,7 @@ use super::{ControlConfig, Mode, PortKey, RemovePortError, VhostPortConfig};
 use crate::channel::Channel;
 use crate::memory::{MapReply, MapTicket};
 use crate::message::Reply;
-use crate::session::{Breach, Peer, Session};
+use crate::session::{Breach, LogLimit, Peer, Session};
 use crate::socket::{self, Identity, Listener, SocketError, Watch, Watches};
 use crate::tenant_fd::TenantFd;
 
@@ -19,18 +19,12 @@ use crate::tenant_fd::TenantFd;
 const POLL_RINGS: Duration = Duration::from_micros(500);
 /// And how soon once a worker is stuck.
 const POLL_STUCK: Duration = Duration::from_millis(20);
-/// How often it is checked that a listening socket can still be reached.
-const CHECK_LISTENER: Duration = Duration::from_millis(500);
-/// Connections accepted at one visit, those included that are closed at once because one lives.
-const ACCEPTS: usize = 4;
-/// Pause between visits to a listener while a connection lives: a storm of connections costs little.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Events of a directory after which the port goes on with timers alone: a tenant can make as many as it likes.
 const WATCH_EVENTS: u32 = 256;
 
 /// A connection.
-struct Live {
-    channel: Channel,
+pub(super) struct Live {
+    pub(super) channel: Channel,
     since: Instant,
 }
 
@@ -41,23 +35,24 @@ struct Removal {
 }
 
 pub(super) struct Port {
-    key: PortKey,
+    pub(super) key: PortKey,
     pub(super) config: VhostPortConfig,
     bounds: ControlConfig,
-    session: Session,
+    pub(super) session: Session,
     view: PortView,
-    live: Option<Live>,
-    backoff: Backoff,
-    listener: Option<Listener>,
+    pub(super) live: Option<Live>,
+    pub(super) backoff: Backoff,
+    pub(super) listener: Option<Listener>,
     /// When the listener is to be armed again, or looked at.
-    listener_due: Instant,
+    pub(super) listener_due: Instant,
     watch: Option<Watch>,
     watch_events: u32,
     /// The socket file to which we were connected last.
     known: Option<Identity>,
     removal: Option<Removal>,
-    changed: bool,
+    pub(super) changed: bool,
     counts: Counts,
+    pub(super) log: LogLimit,
 }
 
 #[derive(Default)]
@@ -96,6 +91,8 @@ impl Port {
             removal: None,
             changed: true,
             counts: Counts::default(),
+            // A tenant can make and remove files as often as it likes.
+            log: LogLimit::new(5, Duration::from_secs(10)),
         }
     }
 
@@ -135,7 +132,8 @@ impl Port {
         if let Some(live) = &self.live {
             let late = live.channel.check_deadline(now).map_err(Breach::from);
             let busy = self.session.is_suspended();
-            let result = late.and_then(|()| self.session.advance(now)).and_then(|reply| self.send(reply, now));
+            let result =
+                late.and_then(|()| self.session.advance(now)).and_then(|reply| self.send(reply, now));
             // Nothing to do is the common case: no system call is spent on it.
             if result.is_err() || (busy && !self.session.is_suspended()) {
                 self.carry_on(result, poller, now);
@@ -165,7 +163,10 @@ impl Port {
         if let Some(live) = &self.live {
             at(live.channel.deadline());
             at(self.session.deadline());
-        } else if self.removal.is_none() && self.listener.is_none() && self.session.returning_since().is_none() {
+        } else if self.removal.is_none()
+            && self.listener.is_none()
+            && self.session.returning_since().is_none()
+        {
             at(Some(self.backoff.at()));
         }
         at(self.listener.as_ref().map(|_| self.listener_due));
@@ -185,11 +186,6 @@ impl Port {
             self.unwatch(watches);
         }
         self.backoff.hasten(now);
-    }
-
-    /// The listener may have a connection, or be ready for the next.
-    pub(super) fn visit_listener(&mut self, poller: &Poller, now: Instant) {
-        self.accept(poller, now);
     }
 
     /// Removes the port: the connection and the socket go at once, the answer comes when the rings are back.
@@ -344,7 +340,7 @@ impl Port {
                 if let SocketError::Refused { identity, .. } = &error
                     && self.known == Some(*identity)
                 {
-                    self.remove_stale(*identity);
+                    self.remove_stale(*identity, now);
                 }
                 self.socket_failed(&error);
                 self.backoff.failed(now, self.watch.is_some());
@@ -353,83 +349,18 @@ impl Port {
     }
 
     /// We were connected to this very file, and nobody listens on it: its application has died.
-    fn remove_stale(&mut self, identity: Identity) {
+    fn remove_stale(&mut self, identity: Identity, now: Instant) {
         self.known = None;
         if socket::remove_stale(&self.config.path, identity) {
             self.counts.stale_removed += 1;
-            let path = self.config.path.display();
-            tracing::info!(port = %self.config.name, %path, "removed the socket that a dead application left behind");
-        }
-    }
-
-    fn listen(&mut self, poller: &Poller, now: Instant) {
-        let listener = Listener::bind(&self.config.path);
-        let added = listener.and_then(|listener| {
-            poller.add(&listener, Token::Listener(self.key)).map_err(|source| SocketError::Kernel {
-                path: self.config.path.clone(),
-                call: "epoll_ctl",
-                source,
-            })?;
-            Ok(listener)
-        });
-        match added {
-            Ok(listener) => {
-                self.listener = Some(listener);
-                self.listener_due = now + CHECK_LISTENER;
-                self.counts.socket.clear();
-                self.changed = true;
-            }
-            Err(error) => {
-                self.socket_failed(&error);
-                self.backoff.failed(now, true);
-                self.listener_due = self.backoff.at();
+            if let Some(suppressed) = self.log.allow(now) {
+                let (port, path) = (&self.config.name, self.config.path.display());
+                tracing::info!(%port, %path, suppressed, "removed the socket that a dead application left behind");
             }
         }
     }
 
-    /// Arms the listener again after a pause, and makes it anew if its file was removed.
-    fn tend_listener(&mut self, poller: &Poller, now: Instant) {
-        self.listener_due = now + CHECK_LISTENER;
-        let Some(listener) = &self.listener else { return };
-        if listener.is_reachable() {
-            poller.arm(listener, Token::Listener(self.key), Interest::Read);
-        } else {
-            tracing::warn!(port = %self.config.name, "the socket file was removed; making it again");
-            poller.remove(listener);
-            self.listener = None;
-            self.listen(poller, now);
-        }
-    }
-
-    fn accept(&mut self, poller: &Poller, now: Instant) {
-        for _ in 0..ACCEPTS {
-            let free = self.live.is_none() && self.session.is_released();
-            let ending = self.live.as_ref().is_some_and(|live| live.channel.is_hung_up());
-            if ending || (self.live.is_none() && !(free && self.backoff.is_due(now))) {
-                // The peer has gone and may have come back, rings are returning, or a fault is waited out: the
-                // connection waits in the backlog.
-                self.listener_due = (now + ACCEPT_PAUSE).max(self.backoff.at());
-                return;
-            }
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok(Some(socket)) if free => self.begin(socket, poller, now),
-                // One connection lives: this one is closed.
-                Ok(Some(surplus)) => drop(surplus),
-                Ok(None) => {
-                    poller.arm(listener, Token::Listener(self.key), Interest::Read);
-                    return;
-                }
-                Err(error) => {
-                    self.socket_failed(&error);
-                    break;
-                }
-            }
-        }
-        self.listener_due = now + ACCEPT_PAUSE;
-    }
-
-    fn begin(&mut self, socket: TenantFd, poller: &Poller, now: Instant) {
+    pub(super) fn begin(&mut self, socket: TenantFd, poller: &Poller, now: Instant) {
         let channel = Channel::new(socket, self.bounds.message_deadline);
         if let Err(error) = poller.add(&channel, Token::Channel(self.key)) {
             tracing::error!(port = %self.config.name, %error, "a connection could not be watched");
@@ -439,10 +370,9 @@ impl Port {
         self.counts.connections += 1;
         self.counts.peer = channel.peer().map(|(pid, uid)| Peer { pid, uid });
         self.counts.since = Some(SystemTime::now());
-        self.counts.socket.clear();
+        self.socket_works();
         self.session.begin();
         self.live = Some(Live { channel, since: now });
-        self.changed = true;
     }
 
     fn unwatch(&mut self, watches: &mut Watches<PortKey>) {
@@ -451,8 +381,13 @@ impl Port {
         }
     }
 
+    pub(super) fn socket_works(&mut self) {
+        self.counts.socket.clear();
+        self.changed = true;
+    }
+
     /// Kept for the port's status; not logged, since it is so for as long as the application is not there.
-    fn socket_failed(&mut self, error: &SocketError) {
+    pub(super) fn socket_failed(&mut self, error: &SocketError) {
         let text = error.to_string();
         if text != self.counts.socket {
             self.counts.socket = text;

@@ -4,7 +4,8 @@ use arrayvec::ArrayVec;
 
 use super::payload::{Bytes, Cursor, REGION_LEN, put};
 use super::{
-    HEADER_LEN, Header, MAX_PAYLOAD, MAX_TABLE_REGIONS, MemRegion, MessageError, VringAddr, VringFd, VringState,
+    HEADER_LEN, Header, MAX_PAYLOAD, MAX_TABLE_REGIONS, MemRegion, MessageError, VringAddr, VringFd,
+    VringState,
 };
 
 macro_rules! requests {
@@ -103,6 +104,7 @@ impl Request {
 
 /// A request with its payload, checked as far as it can be without knowing the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one message exists at a time, on the stack")]
 pub enum Message {
     /// Which virtio features are offered?
     GetFeatures,
@@ -298,7 +300,9 @@ impl Message {
             | Message::GetVringBase(s)
             | Message::SetVringEnable(s) => s.write(&mut payload),
             Message::SetVringAddr(a) => a.write(&mut payload),
-            Message::SetVringKick(v) | Message::SetVringCall(v) | Message::SetVringErr(v) => v.write(&mut payload),
+            Message::SetVringKick(v) | Message::SetVringCall(v) | Message::SetVringErr(v) => {
+                v.write(&mut payload);
+            }
             Message::GetFeatures
             | Message::SetOwner
             | Message::ResetOwner

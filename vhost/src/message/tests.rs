@@ -4,7 +4,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn region() -> impl Strategy<Value = MemRegion> {
-    any::<[u64; 4]>().prop_map(|[guest, len, frontend, mmap_offset]| MemRegion { guest, len, frontend, mmap_offset })
+    any::<[u64; 4]>().prop_map(|[guest, len, frontend, mmap_offset]| MemRegion {
+        guest,
+        len,
+        frontend,
+        mmap_offset,
+    })
 }
 
 fn state() -> impl Strategy<Value = VringState> {
@@ -32,8 +37,8 @@ fn message() -> impl Strategy<Value = Message> {
         let flags = u32::from(log);
         Message::SetVringAddr(VringAddr { index, flags, desc: w[0], used: w[1], avail: w[2], log: w[3] })
     });
-    let enable =
-        any::<(u32, bool)>().prop_map(|(index, on)| Message::SetVringEnable(VringState { index, num: on.into() }));
+    let enable = any::<(u32, bool)>()
+        .prop_map(|(index, on)| Message::SetVringEnable(VringState { index, num: on.into() }));
     prop_oneof![
         bare,
         any::<u64>().prop_map(Message::SetFeatures),
@@ -118,7 +123,7 @@ fn sizes_one_off_are_refused() {
         for size in 0..=MAX_PAYLOAD {
             let header = Header::request(request as u32, false, size);
             match Message::parse(&header, &vec![0; size]) {
-                Ok(message) if message == Message::SetLogFd => {}
+                Ok(Message::SetLogFd) => {}
                 Ok(message) => assert_eq!(message.encode(false).len(), HEADER_LEN + size, "{request:?}"),
                 Err(MessageError::Size { got, expected, .. }) => {
                     assert_eq!(got, size);

@@ -29,7 +29,8 @@ impl Notifier {
     /// If the kernel gives no eventfd, no asynchronous I/O context (`fs.aio-max-nr`) or no thread.
     pub fn spawn() -> io::Result<Self> {
         let board = Arc::new(Board::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
-        let work = Work { board: Arc::clone(&board), aio: Aio::new()?, pace: Pace::default(), due: BTreeSet::new() };
+        let work =
+            Work { board: Arc::clone(&board), aio: Aio::new()?, pace: Pace::default(), due: BTreeSet::new() };
         let thread = std::thread::Builder::new().name("vhost-notify".into()).spawn(move || work.run())?;
         Ok(Self { board, thread: Some(thread) })
     }

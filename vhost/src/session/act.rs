@@ -16,7 +16,9 @@ use crate::address::{FrontendVirt, GuestPhys};
 use crate::channel::{Envelope, MAX_FDS};
 use crate::features::{Features, ProtocolFeatures};
 use crate::memory::{MAX_REGIONS, MapError, MapRequest, RegionRequest};
-use crate::message::{MemRegion, Message, MessageError, Reply, ReplyBody, Request, VringAddr, VringFd, VringState};
+use crate::message::{
+    MemRegion, Message, MessageError, Reply, ReplyBody, Request, VringAddr, VringFd, VringState,
+};
 use crate::owner::LinkEvent;
 use crate::tenant_fd::TenantFd;
 
@@ -93,7 +95,12 @@ impl Session {
     }
 
     /// Tells the frontend that its message was refused, or ends the connection if it does not want to know.
-    pub(super) fn refuse(&mut self, refusal: Refusal, ack: Ack, now: Instant) -> Result<Option<Reply>, Breach> {
+    pub(super) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        ack: Ack,
+        now: Instant,
+    ) -> Result<Option<Reply>, Breach> {
         // A request of a later specification, to which the frontend needs no answer, is none of our business.
         let harmless = matches!(refusal, Refusal::Message(MessageError::Unknown(_)));
         if !ack.wanted && !harmless {
@@ -202,7 +209,9 @@ impl Session {
 
     fn rem_mem_reg(&mut self, region: MemRegion, ack: Ack, now: Instant) -> Outcome {
         let Some(memory) = &self.memory else {
-            return Err(Refusal::Memory(MapError::NoSuchRegion { guest: region.guest, len: region.len }).into());
+            return Err(
+                Refusal::Memory(MapError::NoSuchRegion { guest: region.guest, len: region.len }).into()
+            );
         };
         let remove = Some((GuestPhys(region.guest), FrontendVirt(region.frontend), region.len));
         self.map(MapRequest { keep: Some(memory.clone()), remove, ..MapRequest::default() }, ack, now);

@@ -114,10 +114,9 @@ impl Session {
     }
 
     fn are_back(&mut self, only: Option<usize>) -> bool {
-        let owner = &mut *self.owner;
         match only.and_then(|n| self.rings.get_mut(n)) {
-            Some(ring) => ring.poll_back(owner),
-            None => self.rings.iter_mut().fold(true, |home, ring| ring.poll_back(owner) && home),
+            Some(ring) => ring.poll_back(&mut *self.owner),
+            None => self.is_released(),
         }
     }
 

@@ -131,13 +131,13 @@ impl Lifecycle {
     }
 
     /// Any state with a connection → Running.
-    pub(super) fn running(&mut self, rings: usize) {
+    pub(super) fn running(&mut self) {
         if self.state != State::Running {
             self.entered.running += 1;
             self.state = State::Running;
             self.last_fault = None;
             self.reason.clear();
-            self.log(format_args!("{rings} rings run"));
+            self.log(format_args!("a ring runs"));
         }
     }
 

@@ -146,7 +146,8 @@ impl Ring {
         fault: &FaultCell,
         owner: &mut dyn RingOwner,
     ) {
-        let (Some(memory), Some(features), Some(size), Some(addr)) = (memory, features, self.size, self.addr) else {
+        let (Some(memory), Some(features), Some(size), Some(addr)) = (memory, features, self.size, self.addr)
+        else {
             return;
         };
         if !self.kicked || !self.is_home() {

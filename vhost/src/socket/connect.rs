@@ -40,7 +40,8 @@ pub fn connect(path: &Path) -> Result<Connected, SocketError> {
     let identity = seen.identity;
     let socket = stream(path)?;
     let through = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let address = SocketAddrUnix::new(through).map_err(|error| SocketError::kernel(path, "connect", error))?;
+    let address =
+        SocketAddrUnix::new(through).map_err(|error| SocketError::kernel(path, "connect", error))?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) => Ok(Connected { socket: TenantFd::from(socket), identity }),
         Err(Errno::CONNREFUSED) => Err(SocketError::Refused { path: path.into(), identity }),

@@ -46,4 +46,5 @@ impl Seen {
     }
 }
 
-const FIELDS: StatxFlags = StatxFlags::TYPE.union(StatxFlags::INO).union(StatxFlags::CTIME).union(StatxFlags::BTIME);
+const FIELDS: StatxFlags =
+    StatxFlags::TYPE.union(StatxFlags::INO).union(StatxFlags::CTIME).union(StatxFlags::BTIME);

@@ -7,9 +7,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, SocketFlags};
 
+use super::SocketError;
 use super::connect::{connect, remove_stale, stream};
 use super::identity::{Identity, Seen};
-use super::SocketError;
 use crate::tenant_fd::TenantFd;
 
 /// Connections that may wait to be accepted. Only one may live.

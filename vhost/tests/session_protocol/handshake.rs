@@ -122,7 +122,9 @@ fn a_ring_outside_the_memory_stays_stopped_and_says_so() {
     let port = bench.port();
     let mut frontend = port.accept();
     let _memory = frontend.start_on(&port);
-    for (at, what) in [(FRONTEND + MEMORY - 16, "straddles the end"), (0, "outside"), (FRONTEND + 8, "unaligned")] {
+    for (at, what) in
+        [(FRONTEND + MEMORY - 16, "straddles the end"), (0, "outside"), (FRONTEND + 8, "unaligned")]
+    {
         let mut moved = addr(0);
         moved.desc = at;
         frontend.send(&Message::SetVringAddr(moved));
@@ -239,7 +241,9 @@ fn unknown_requests_are_refused_or_ignored() {
 #[test]
 fn requests_that_were_not_offered_are_never_half_handled() {
     let bench = Bench::new();
-    for request in [Request::SetBackendReqFd, Request::IotlbMsg, Request::PostcopyListen, Request::SetVringEndian] {
+    for request in
+        [Request::SetBackendReqFd, Request::IotlbMsg, Request::PostcopyListen, Request::SetVringEndian]
+    {
         let port = bench.port();
         let mut frontend = port.accept();
         frontend.send(&Message::SetProtocolFeatures(protocol().bits()));
@@ -250,7 +254,8 @@ fn requests_that_were_not_offered_are_never_half_handled() {
         port.wait("the fault", |s| s.fault == Some(Fault::ProtocolViolation));
     }
     // These have an answer of their own, which we do not have: there is nothing to go on with.
-    for request in [Request::GetConfig, Request::GetInflightFd, Request::PostcopyAdvise, Request::SetLogBase] {
+    for request in [Request::GetConfig, Request::GetInflightFd, Request::PostcopyAdvise, Request::SetLogBase]
+    {
         let port = bench.port();
         let mut frontend = port.accept();
         frontend.send_bytes(&Header::request(request as u32, true, 0).to_bytes(), &[]).unwrap();
@@ -337,4 +342,41 @@ fn a_worker_that_keeps_rings_of_a_dead_connection_is_named() {
     port.owner.set(Manner::Prompt);
     let mut frontend = port.accept();
     let _memory = frontend.start_on(&port);
+}
+
+#[test]
+fn a_fault_that_a_worker_finds_ends_the_connection_and_the_next_one_is_sound() {
+    let bench = Bench::new();
+    let port = bench.port();
+    let mut frontend = port.accept();
+    let _memory = frontend.start_on(&port);
+    port.owner.0.lock().unwrap().running.get_mut(&1).unwrap().fail(Fault::HeadOutOfRange);
+    frontend.wait_closed();
+    let seen = port.wait_for(State::Faulted(Fault::HeadOutOfRange));
+    assert_eq!((seen.fault, seen.faults), (Some(Fault::HeadOutOfRange), 1));
+    assert_eq!(seen.reason, Fault::HeadOutOfRange.text());
+    assert_eq!(
+        port.owner.events(),
+        [LinkEvent::Up, LinkEvent::Down, LinkEvent::Faulted(Fault::HeadOutOfRange)]
+    );
+    let mut frontend = port.accept();
+    let _memory = frontend.start_on(&port);
+    assert_eq!(port.state().fault, None);
+}
+
+#[test]
+fn a_call_descriptor_that_changes_while_a_ring_runs_is_signalled() {
+    let bench = Bench::new();
+    let port = bench.port();
+    let mut frontend = port.accept();
+    let _memory = frontend.start_on(&port);
+    let call = event();
+    for _ in 0..10 {
+        assert_eq!(frontend.ack_with(&Message::SetVringCall(vring(0)), &[call.as_fd()]), 0);
+        let before = Instant::now();
+        while rustix::io::read(&call, &mut [0; 8]).is_err() {
+            assert!(before.elapsed() < SOON, "the guest was not notified");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
 }

@@ -88,7 +88,10 @@ fn more_memory_than_the_limit_is_refused_and_changes_nothing() {
     assert_eq!((seen.state, seen.guest_memory, seen.refusals), (State::Running, MEMORY, 1));
     assert_eq!(seen.fault, Some(Fault::MemoryLimit));
     assert!(seen.reason.contains("4194304") && seen.reason.contains("2097152"), "{}", seen.reason);
-    bench.control.set_port(port.key, PortChanges { mem_limit: Some(4 * MEMORY), ..Default::default() }).unwrap();
+    bench
+        .control
+        .set_port(port.key, PortChanges { mem_limit: Some(4 * MEMORY), ..Default::default() })
+        .unwrap();
     assert_eq!(frontend.ack_with(&table(2 * MEMORY), &[much.as_fd()]), 0);
     assert_eq!(port.state().connections, 1, "the limit changed without a reconnect");
 }
