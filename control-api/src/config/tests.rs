@@ -30,7 +30,7 @@ fn every_key_is_in_the_documentation() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md")).unwrap();
     for (section, keys) in toml::Table::try_from(File::default()).unwrap() {
         for (key, default) in keys.as_table().unwrap() {
-            let start = format!("| `{section}.{key}` | `{}` |", default.to_string());
+            let start = format!("| `{section}.{key}` | `{}` |", default);
             assert!(page.contains(&start), "docs/configuration.md lacks {start}");
         }
     }

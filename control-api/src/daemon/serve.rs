@@ -161,3 +161,6 @@ async fn rounds(switch: Arc<Switch>, stop: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

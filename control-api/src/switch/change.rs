@@ -66,10 +66,9 @@ impl Switch {
         let mut store = lock(&self.changes);
         let (exists, network) = {
             let state = self.read();
-            if let Some(entry) = state.ports.get(&name) {
-                if let Some((field, has, asked)) = difference(&entry.port.spec, &port.spec) {
-                    return Err(Error::Differs { name, field, has, asked });
-                }
+            let differs = state.ports.get(&name).and_then(|entry| difference(&entry.port.spec, &port.spec));
+            if let Some((field, has, asked)) = differs {
+                return Err(Error::Differs { name, field, has, asked });
             }
             let Some(&network) = state.networks.get(&port.spec.network) else {
                 return Err(Error::UnknownNetwork(port.spec.network));
@@ -161,10 +160,10 @@ impl Switch {
         }
         self.commit(&mut store, Change::Delete(Table::Port, name.into()))?;
         let entry = self.write().ports.remove(name);
-        if let Some(id) = entry.and_then(|entry| entry.id()) {
-            if let Err(e) = self.datapath.remove_port(id) {
-                tracing::error!(port = name, "deleted, but the dataplane has not let it go: {e}");
-            }
+        if let Some(id) = entry.and_then(|entry| entry.id())
+            && let Err(e) = self.datapath.remove_port(id)
+        {
+            tracing::error!(port = name, "deleted, but the dataplane has not let it go: {e}");
         }
         tracing::info!(port = name, "deleted");
         Ok(())
@@ -217,13 +216,13 @@ impl Switch {
                 _ => {}
             }
         }
-        if let DeviceSpec::VhostUser { path, .. } = &port.device {
-            if self.options.own_sockets.contains(path) {
-                return Err(Error::PathTaken {
-                    path: path.display().to_string(),
-                    by: "podswitchd itself".into(),
-                });
-            }
+        if let DeviceSpec::VhostUser { path, .. } = &port.device
+            && self.options.own_sockets.contains(path)
+        {
+            return Err(Error::PathTaken {
+                path: path.display().to_string(),
+                by: "podswitchd itself".into(),
+            });
         }
         let asked = &port.settings.workers;
         if asked.iter().any(|cpu| !self.options.workers.contains(cpu)) {

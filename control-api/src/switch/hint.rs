@@ -18,10 +18,10 @@ pub(super) fn hint(entry: &Entry, report: Option<&PortReport>, peers: bool) -> S
     if !entry.port.settings.admin_up {
         return format!("it is administratively down: podswitch port set {} --admin up", entry.name());
     }
-    if matches!(report.state, PortState::Waiting | PortState::Connected) {
-        if let Some(line) = socket(&entry.port.device, report.state) {
-            return line;
-        }
+    if report.state == PortState::Waiting
+        && let Some(line) = socket(&entry.port.device)
+    {
+        return line;
     }
     if !report.hint.is_empty() {
         return report.hint.clone();
@@ -43,11 +43,8 @@ pub(super) fn hint(entry: &Entry, report: Option<&PortReport>, peers: bool) -> S
 }
 
 /// What the file system says about the socket. The path's last part is looked at, never followed.
-fn socket(device: &DeviceSpec, state: PortState) -> Option<String> {
+fn socket(device: &DeviceSpec) -> Option<String> {
     let DeviceSpec::VhostUser { path, mode, .. } = device else { return None };
-    if state != PortState::Waiting {
-        return None;
-    }
     let shown = path.display();
     match mode {
         SocketMode::Client => Some(format!("no application has connected to {shown} yet")),

@@ -109,10 +109,9 @@ fn port_view(entry: &Entry, report: Option<&PortReport>, peers: bool) -> v1::Por
         Some(MacSource::Declared(mac)) => (mac.to_string(), "declared"),
         Some(MacSource::Adopted(mac)) => (mac.to_string(), "adopted"),
         Some(MacSource::Any) => (String::new(), "any"),
-        Some(MacSource::None) => (String::new(), "none"),
         None if !spec.mac.is_empty() => (spec.mac.clone(), "declared"),
         None if spec.trusted => (String::new(), "any"),
-        None => (String::new(), "none"),
+        Some(MacSource::None) | None => (String::new(), "none"),
     };
     let mut status = v1::PortStatus {
         state: v1::PortState::Waiting.into(),
