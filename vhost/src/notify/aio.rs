@@ -40,7 +40,10 @@ impl Aio {
         // SAFETY: `context` is zero, as the call asks, and outlives it.
         let rc = unsafe { libc::syscall(libc::SYS_io_setup, DEPTH as libc::c_long, &raw mut context) };
         if rc < 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            let text =
+                format!("no asynchronous I/O context to notify guests with (see fs.aio-max-nr): {error}");
+            return Err(io::Error::new(error.kind(), text));
         }
         Ok(Self { context, always_readable, untaken: 0 })
     }
