@@ -337,7 +337,7 @@ fn a_worker_that_keeps_rings_of_a_dead_connection_is_named() {
     let mut frontend = port.accept();
     let _memory = frontend.start_on(&port);
     drop(frontend);
-    port.wait_for(State::Waiting);
+    port.wait("the end of the connection", |s| s.transitions.waiting == 1);
     port.wait_for(State::Faulted(Fault::WorkerStuck));
     port.owner.set(Manner::Prompt);
     let mut frontend = port.accept();

@@ -24,8 +24,9 @@ use vhost::ring::DeviceRing;
 
 /// What nothing here may take.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
-/// What another port's answer may take while one misbehaves.
-pub(crate) const PROMPT: Duration = Duration::from_millis(100);
+/// What another port's answer may take while one misbehaves. The promise is 100 ms; a loaded machine is given five
+/// times that. What blocks here blocks for seconds.
+pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 /// Where the frontend says its memory begins, in its own address space.
 pub(crate) const FRONTEND: u64 = 0x7f00_0000_0000;
 /// And in the guest's.
