@@ -248,7 +248,9 @@ impl Drop for Dataplane {
             housekeeper.thread().unpark();
             let _ = housekeeper.join();
         }
-        for id in self.inner.state().port_ids() {
+        // The lock must not be held over the loop: removing takes it.
+        let ids = self.inner.state().port_ids();
+        for id in ids {
             if let Err(error) = ports::remove(&self.inner, id) {
                 tracing::error!(%error, "a port could not be removed in order");
             }
