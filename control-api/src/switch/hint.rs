@@ -23,6 +23,9 @@ pub(super) fn hint(entry: &Entry, report: Option<&PortReport>, peers: bool) -> S
     {
         return line;
     }
+    if !matches!(report.state, PortState::Running | PortState::Faulted) && !report.reason.is_empty() {
+        return format!("the application was refused: {}; once that is put right, restart it", report.reason);
+    }
     if !report.hint.is_empty() {
         return report.hint.clone();
     }
