@@ -65,6 +65,7 @@ fn run(lab: &Lab, switch: &Switch, cell: Cell) {
             let mut sender = pod(lab, cell, ["a", "c"][n], [1, 3][n]);
             sender.ring = 256;
             sender.cpus = vec![lab.cpu(n)];
+            sender.gives_way = true;
             sender
         })
         .collect();
@@ -111,7 +112,7 @@ fn pod(lab: &Lab, cell: Cell, name: &str, number: u8) -> PodSpec {
         spec.in_order = cell.in_order;
     }
     if cell.mergeable {
-        spec.ring = 4096;
+        spec.ring = 8192;
     } else {
         spec.ring = 2048;
         spec.buffer = 9_728;

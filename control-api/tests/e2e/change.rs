@@ -78,9 +78,13 @@ fn churn(workers: usize) {
         cli.ok(&["port", "set", "a", "--mtu", if round % 2 == 0 { "9000" } else { "1500" }]);
         if round % 3 == 0 {
             pod.kill();
+        } else if round % 3 == 1 {
+            assert!(pod.quit());
         }
         cli.ok(&["port", "del", "c"]);
         cli.ok(&["network", "del", "other"]);
+        // Nobody looks after the socket of an application whose port is gone.
+        let _ = std::fs::remove_file(&c.socket);
     }
     circle.finish(&switch);
 }

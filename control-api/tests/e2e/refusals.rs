@@ -142,7 +142,7 @@ fn memory_over_the_limit_is_a_fault_with_both_figures() {
     switch.cli().ok(&["network", "add", "net"]);
     let spec = PodSpec::new(&lab, "a", 1, Behind::Sink);
     switch.plug(&spec, "net", &["--mem-limit", "4M"]);
-    let _pod = Pod::launch(&spec);
+    let pod = Pod::launch(&spec);
     let status = wait::until("the port to refuse the pod's memory", || {
         let status = switch.port("a").status?;
         (status.reason.contains("limit") || status.hint.contains("limit")).then_some(status)
@@ -152,8 +152,10 @@ fn memory_over_the_limit_is_a_fault_with_both_figures() {
     // The hint is the last line that a person sees.
     let shown = switch.cli().ok(&["port", "show", "a"]);
     assert!(shown.lines().next_back().is_some_and(|line| line.contains("limit")), "{shown}");
-    // And it can be raised in place.
+    // It can be raised in place; the application was refused and asks again when it starts again.
     switch.cli().ok(&["port", "set", "a", "--mem-limit", "1G"]);
+    pod.kill();
+    let _pod = Pod::launch(&spec);
     switch.wait_running("a");
 }
 

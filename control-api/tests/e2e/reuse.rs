@@ -38,6 +38,7 @@ impl Tenant {
         frames.push(Stream { destination: BROADCAST, ..stream }.frame(0, 31, 60));
         let mut sender = PodSpec::new(lab, &format!("{network}-sender"), number, Behind::Endless(frames));
         sender.ring = 256;
+        sender.gives_way = true;
         switch.plug(&sender, network, &["--mac", &sender.mac]);
         let mut running = Pod::launch(&sender);
         running.ready();

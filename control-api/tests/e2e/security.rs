@@ -121,11 +121,16 @@ fn declared_addresses_only() {
         ("ARP with another's MAC", arp(mac(1), 2, (other, ip(1)), ip(3)), "arp_spoofed"),
     ]);
     let unspecified = Ipv6Addr::UNSPECIFIED;
+    let advertises = |target| advertisement(mac(1), target, target, Some(mac(1)));
     pair.check(&[
         ("its own IPv6 address", udp6(mac(2), mac(1), own6(), other6()), ""),
         ("its link-local address", udp6(mac(2), mac(1), link_local(mac(1)), other6()), ""),
         ("another IPv6 address", udp6(mac(2), mac(1), other6(), own6()), "ip_spoofed"),
-        ("another's link-local address", udp6(mac(2), mac(1), link_local(mac(2)), other6()), "ip_spoofed"),
+        (
+            "a link-local address not made of its MAC",
+            udp6(mac(2), mac(1), "fe80::1234".parse().unwrap(), other6()),
+            "",
+        ),
         ("address detection", solicitation(mac(1), unspecified, own6(), None), ""),
         ("solicitation", solicitation(mac(1), own6(), other6(), Some(mac(1))), ""),
         (
@@ -134,6 +139,8 @@ fn declared_addresses_only() {
             "",
         ),
         ("advertisement", advertisement(mac(1), own6(), own6(), Some(mac(1))), ""),
+        ("advertisement of its link-local address", advertises(link_local(mac(1))), ""),
+        ("advertisement of another's link-local address", advertises(link_local(mac(2))), "nd_spoofed"),
         (
             "solicitation with another's MAC",
             solicitation(mac(1), own6(), other6(), Some(other)),

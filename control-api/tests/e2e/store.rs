@@ -37,6 +37,9 @@ fn a_damaged_store_is_set_aside_and_the_newest_good_copy_loaded() {
         }
         let status: NodeStatus = switch.cli().get(&["status"]);
         let file = status.store.unwrap().path;
+        // A start keeps a copy at once; while the daemon runs, a copy is at most some seconds behind.
+        switch.terminate();
+        switch.start_again();
         switch.kill();
         // What the log of changes holds would mend the file before anyone sees the damage.
         for tail in ["-wal", "-shm"] {
@@ -56,13 +59,12 @@ fn a_damaged_store_is_set_aside_and_the_newest_good_copy_loaded() {
         let text = switch.cli().ok(&["status"]);
         assert!(text.contains(&store.note), "{name}: people see it too: {text}");
         let networks: NetworkListResponse = switch.cli().get(&["network", "list"]);
-        // A copy is made of the generation before the last change at the latest.
-        assert!(networks.networks.len() >= 2, "{name}: {networks:?}");
+        assert_eq!(networks.networks.len(), 3, "{name}: {networks:?}");
         // And it works again.
         switch.cli().ok(&["network", "add", "four"]);
         switch.terminate();
         switch.start_again();
         let again: NetworkListResponse = switch.cli().get(&["network", "list"]);
-        assert_eq!(again.networks.len(), networks.networks.len() + 1, "{name}");
+        assert_eq!(again.networks.len(), 4, "{name}");
     }
 }

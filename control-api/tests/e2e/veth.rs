@@ -32,7 +32,8 @@ fn ping_and_iperf_through_the_switch() {
     let _ = server.kill();
     let _ = server.wait();
     let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap();
+    let rate =
+        report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_else(|| panic!("{report:#}"));
     eprintln!("iperf3 through the switch: {:.0} Mbit/s", rate / 1e6);
     assert!(rate > 1e6, "{rate}");
     let (left, right) = (switch.stats("left"), switch.stats("right"));

@@ -15,28 +15,30 @@ pub struct Console {
     child: Child,
     input: ChildStdin,
     output: Arc<Mutex<String>>,
-    /// Prompts that were answered.
-    prompts: usize,
+    /// Warnings, and what EAL says.
+    errors: Arc<Mutex<String>>,
+    /// It has come to its first prompt.
+    prompted: bool,
 }
 
 impl Console {
-    /// Starts testpmd. It dies with us, and prints line by line also into a pipe.
-    pub fn spawn(arguments: &[String]) -> Self {
+    /// Starts testpmd, at a low priority if it `gives_way`. It dies with us, and prints line by line also into a pipe.
+    pub fn spawn(arguments: &[String], gives_way: bool) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "stdbuf", "-oL", "-eL", "dpdk-testpmd"]).args(arguments);
+        command.args(["--pdeathsig", "KILL", "nice", "-n", if gives_way { "10" } else { "0" }]);
+        command.args(["stdbuf", "-oL", "-eL", "dpdk-testpmd"]).args(arguments);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let output = Arc::new(Mutex::new(String::new()));
-        record(child.stdout.take().unwrap(), Arc::clone(&output));
-        record(child.stderr.take().unwrap(), Arc::clone(&output));
+        let output = record(child.stdout.take().unwrap());
+        let errors = record(child.stderr.take().unwrap());
         let input = child.stdin.take().unwrap();
-        Self { child, input, output, prompts: 0 }
+        Self { child, input, output, errors, prompted: false }
     }
 
     /// What it has printed so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.lock().clone()
+        [&*lock(&self.output), &*lock(&self.errors)].map(String::as_str).concat()
     }
 
     /// Whether it still runs.
@@ -47,8 +49,9 @@ impl Console {
     /// Waits for the first prompt.
     #[track_caller]
     pub fn ready(&mut self) {
-        if self.prompts == 0 {
-            self.next_prompt("its first prompt");
+        if !self.prompted {
+            self.prompt_after(0, "its first prompt");
+            self.prompted = true;
         }
     }
 
@@ -56,10 +59,10 @@ impl Console {
     #[track_caller]
     pub fn command(&mut self, line: &str) -> String {
         self.ready();
-        let begin = self.lock().len();
+        let begin = lock(&self.output).len();
         writeln!(self.input, "{line}").unwrap();
-        self.next_prompt(line);
-        self.lock()[begin..].to_owned()
+        self.prompt_after(begin, line);
+        lock(&self.output)[begin..].to_owned()
     }
 
     /// Ends it in its own way; false if it had to be killed.
@@ -78,23 +81,24 @@ impl Console {
         let _ = self.child.wait();
     }
 
+    /// Waits for a prompt in the output after `begin`. An event that testpmd reports may fall into the middle of a
+    /// prompt: then an empty line brings another.
     #[track_caller]
-    fn next_prompt(&mut self, what: &str) {
-        self.prompts += 1;
-        let came = wait::attempt(wait::PATIENCE, || {
-            let prompts = self.lock().matches(PROMPT).count();
-            let ended = self.child.try_wait().unwrap();
-            (prompts >= self.prompts || ended.is_some()).then_some(ended)
-        });
-        match came {
-            Some(None) => {}
-            Some(Some(status)) => panic!("testpmd ended ({status}) at {what:?}: {}", self.text()),
-            None => panic!("testpmd does not answer to {what:?}: {}", self.text()),
+    fn prompt_after(&mut self, begin: usize, what: &str) {
+        for _ in 0..20 {
+            let came = wait::attempt(wait::PATIENCE / 20, || {
+                let prompted = lock(&self.output)[begin..].contains(PROMPT);
+                let ended = self.child.try_wait().unwrap();
+                (prompted || ended.is_some()).then_some(ended)
+            });
+            match came {
+                Some(None) => return,
+                Some(Some(status)) => panic!("testpmd ended ({status}) at {what:?}: {}", self.text()),
+                None if self.prompted => writeln!(self.input).unwrap(),
+                None => {}
+            }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, String> {
-        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        panic!("testpmd does not answer to {what:?}: {}", self.text());
     }
 }
 
@@ -104,11 +108,18 @@ impl Drop for Console {
     }
 }
 
-fn record(mut from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) {
+fn record(mut from: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let to = Arc::clone(&text);
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut piece) {
-            to.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
+            lock(&to).push_str(&String::from_utf8_lossy(&piece[..length]));
         }
     });
+    text
+}
+
+fn lock(text: &Mutex<String>) -> MutexGuard<'_, String> {
+    text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -46,6 +46,8 @@ pub struct PodSpec {
     pub buffer: u32,
     /// CPUs of its forwarding thread.
     pub cpus: Vec<u32>,
+    /// Gives way to everyone else on its CPUs, so that it fills a ring and then waits until others have worked.
+    pub gives_way: bool,
     pub behind: Behind,
     directory: PathBuf,
     all_cpus: Vec<u32>,
@@ -70,6 +72,7 @@ impl PodSpec {
             in_order: true,
             buffer: 2176,
             cpus: all_cpus.clone(),
+            gives_way: false,
             behind,
             directory: lab.directory().to_path_buf(),
             all_cpus,
@@ -187,7 +190,11 @@ impl Pod {
         for queue in 0..spec.queues {
             capture::write(&spec.outgoing(queue), initial);
         }
-        Self { spec: spec.clone(), console: Console::spawn(&spec.arguments()), prepared: false }
+        Self {
+            spec: spec.clone(),
+            console: Console::spawn(&spec.arguments(), spec.gives_way),
+            prepared: false,
+        }
     }
 
     /// Waits until it takes commands and its forwarding runs.
