@@ -11,7 +11,7 @@ mod serve;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataplane::Dataplane;
 use dataplane::StartError;
@@ -26,6 +26,8 @@ use crate::switch::{Datapath, Options, Switch};
 
 pub use listen::ListenError;
 pub use lock::LockError;
+
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,7 @@ pub fn run(settings: &Settings, started: Instant) -> Result<(), Error> {
     switch.settle();
     drop(switch);
     match Arc::into_inner(datapath) {
-        Some(datapath) => datapath.shutdown(),
+        Some(datapath) => shut_down(datapath),
         // A request still runs on a thread that the runtime gave up on; the kernel takes back what it holds.
         None => tracing::warn!("a request did not end in time"),
     }
@@ -102,6 +104,18 @@ pub fn run(settings: &Settings, started: Instant) -> Result<(), Error> {
     drop((state_lock, api_lock));
     tracing::info!("stopped");
     served.map_err(Error::Runtime)
+}
+
+/// Lets the dataplane end in order, but not for ever: a worker that hangs must not keep a restart waiting.
+fn shut_down(datapath: Dataplane) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("shutdown".into()).spawn(move || {
+        datapath.shutdown();
+        let _ = done.send(());
+    });
+    if thread.is_err() || ended.recv_timeout(LONGEST_SHUTDOWN).is_err() {
+        tracing::error!("the dataplane did not stop in {LONGEST_SHUTDOWN:?}: it is left to the kernel");
+    }
 }
 
 fn own_sockets(api: &ApiAddress, metrics: &MetricsAddress) -> Vec<PathBuf> {
