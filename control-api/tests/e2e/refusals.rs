@@ -142,7 +142,7 @@ fn memory_over_the_limit_is_a_fault_with_both_figures() {
     switch.cli().ok(&["network", "add", "net"]);
     let spec = PodSpec::new(&lab, "a", 1, Behind::Sink);
     switch.plug(&spec, "net", &["--mem-limit", "4M"]);
-    let pod = Pod::launch(&spec);
+    let mut pod = Pod::launch(&spec);
     let status = wait::until("the port to refuse the pod's memory", || {
         let status = switch.port("a").status?;
         (status.reason.contains("limit") || status.hint.contains("limit")).then_some(status)

@@ -24,7 +24,7 @@ struct Tenant {
     tenant: u32,
     victim: PodSpec,
     _sender: Pod,
-    _receiver: Pod,
+    receiver: Pod,
     recorded: Tail,
     frames: u64,
 }
@@ -49,15 +49,7 @@ impl Tenant {
         let receiver = Pod::launch(&victim);
         wait::until("the victim's socket", || victim.socket.exists().then_some(()));
         let recorded = Tail::new(victim.incoming(0));
-        Self {
-            network,
-            tenant: number.into(),
-            victim,
-            _sender: running,
-            _receiver: receiver,
-            recorded,
-            frames: 0,
-        }
+        Self { network, tenant: number.into(), victim, _sender: running, receiver, recorded, frames: 0 }
     }
 
     fn wanted(&self) -> Wanted {
@@ -71,6 +63,19 @@ impl Tenant {
             mac: self.victim.mac.clone(),
             ..Wanted::default()
         }
+    }
+
+    /// Waits for frames.
+    fn receives(&mut self, deadline: Duration) -> Option<()> {
+        wait::attempt(deadline, || (self.inspect() > 0).then_some(()))
+    }
+
+    /// Kills the victim and starts it again.
+    fn start_again(&mut self) {
+        self.receiver.kill();
+        self.receiver = Pod::launch(&self.victim);
+        self.recorded = Tail::new(self.victim.incoming(0));
+        self.receiver.ready();
     }
 
     /// Looks at every frame that the victim has received since the last look.
@@ -97,17 +102,21 @@ fn a_place_reused_in_another_network_never_leaks() {
     let rpc = Rpc::connect(&switch.api());
     for tenant in &mut tenants {
         rpc.wait(rpc.ports().add(PortAddRequest { spec: Some(tenant.wanted()) })).unwrap();
-        tenant._receiver.ready();
-        wait::until("the victim to receive", || (tenant.inspect() > 0).then_some(()));
+        tenant.receiver.ready();
+        tenant.receives(wait::PATIENCE).expect("the victim receives");
         delete(&rpc, tenant);
     }
-    let mut with_traffic = 0;
+    let mut started_again = 0;
     for time in 0..TIMES {
         let tenant = &mut tenants[time % 2];
         rpc.wait(rpc.ports().add(PortAddRequest { spec: Some(tenant.wanted()) })).unwrap();
-        // Long enough to be connected and to receive; it need not be so each time.
-        let received = wait::attempt(Duration::from_millis(250), || (tenant.inspect() > 0).then_some(()));
-        with_traffic += usize::from(received.is_some());
+        // Each life carries traffic before it ends in the middle of it.
+        if tenant.receives(Duration::from_secs(5)).is_none() {
+            // An application that missed its connection is started again, as its owner would do.
+            tenant.start_again();
+            started_again += 1;
+            tenant.receives(wait::PATIENCE).expect("a victim that is started again receives");
+        }
         delete(&rpc, tenant);
     }
     std::thread::sleep(Duration::from_millis(200));
@@ -115,8 +124,8 @@ fn a_place_reused_in_another_network_never_leaks() {
         tenant.inspect();
         eprintln!("{}: {} frames, all its own", tenant.network, tenant.frames);
     }
-    eprintln!("{with_traffic} of {TIMES} lives carried traffic");
-    assert!(with_traffic >= TIMES / 2, "only {with_traffic} of {TIMES} lives carried traffic");
+    eprintln!("{TIMES} lives, {started_again} applications started again");
+    assert!(started_again <= TIMES / 50, "{started_again} applications had to be started again");
 }
 
 fn delete(rpc: &Rpc, tenant: &Tenant) {

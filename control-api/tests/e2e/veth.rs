@@ -24,16 +24,15 @@ fn ping_and_iperf_through_the_switch() {
     let text = String::from_utf8_lossy(&ping.stdout).into_owned();
     assert!(text.contains(" 0% packet loss"), "{text}");
 
-    let mut server = right.command(&["iperf3", "-s", "-1"]).stdout(Stdio::null()).spawn().unwrap();
-    let report = wait::until("iperf3 through the switch", || {
+    let mut server = right.command(&["iperf3", "-s"]).stdout(Stdio::null()).spawn().unwrap();
+    let rate = wait::attempt(wait::PATIENCE, || {
         let output = left.run(&["iperf3", "-c", "10.7.0.2", "-t", "3", "-J"]);
-        output.status.success().then_some(output.stdout)
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        report["end"]["sum_received"]["bits_per_second"].as_f64()
     });
-    let _ = server.kill();
-    let _ = server.wait();
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    let rate =
-        report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_else(|| panic!("{report:#}"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let rate = rate.expect("iperf3 through the switch");
     eprintln!("iperf3 through the switch: {:.0} Mbit/s", rate / 1e6);
     assert!(rate > 1e6, "{rate}");
     let (left, right) = (switch.stats("left"), switch.stats("right"));

@@ -24,8 +24,6 @@ pub enum Behind {
     Endless(Vec<Vec<u8>>),
     /// It sends every frame back, MAC addresses swapped; [`Pod::begin_loop`] sends the first ones to this MAC.
     Loop(String),
-    /// It sends UDP of one size to this MAC as fast as it can and reads what it receives.
-    Generate(String),
     /// It reads what it receives.
     Sink,
 }
@@ -108,14 +106,13 @@ impl PodSpec {
         words.extend(["--", "-i", "--disable-link-check", "--no-flush-rx"].map(String::from));
         words.push(format!("--port-topology={}", if self.records() { "chained" } else { "loop" }));
         words.extend([format!("--rxq={}", self.queues), format!("--txq={}", self.queues)]);
+        // Without these testpmd gives the driver 512 buffers, whatever the ring holds.
+        words.extend([format!("--rxd={}", self.ring), format!("--txd={}", self.ring)]);
         words.extend([format!("--mbuf-size={}", self.buffer), format!("--total-num-mbufs={buffers}")]);
         match &self.behind {
             Behind::Captures | Behind::Endless(_) => {}
             Behind::Loop(peer) => {
                 words.extend(["--forward-mode=macswap".into(), format!("--eth-peer=0,{peer}")]);
-            }
-            Behind::Generate(peer) => {
-                words.extend(["--forward-mode=flowgen".into(), format!("--eth-peer=0,{peer}")]);
             }
             Behind::Sink => words.push("--forward-mode=rxonly".into()),
         }
@@ -319,7 +316,7 @@ impl Pod {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.console.kill();
     }
 }

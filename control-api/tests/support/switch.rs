@@ -167,7 +167,7 @@ impl Drop for Switch {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            let tail: Vec<&str> = log.lines().rev().take(400).collect();
             eprintln!("the last of the daemon's log:");
             tail.iter().rev().for_each(|line| eprintln!("  {line}"));
         }

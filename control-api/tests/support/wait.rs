@@ -1,9 +1,22 @@
 //! Waiting for a condition with a generous deadline: the tests share two CPUs with everything that they start.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for something that normally takes a second or less.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends every wait, now and later, with a panic: what was started is taken down on the way.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// Lets time pass.
+pub fn pause(time: Duration) {
+    attempt(time, || None::<()>);
+}
 
 /// Asks `probe` every 20 ms until it answers, and panics naming `what` after [`PATIENCE`].
 #[track_caller]
@@ -21,6 +34,7 @@ pub fn within<T>(deadline: Duration, what: &str, probe: impl FnMut() -> Option<T
 pub fn attempt<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
+        assert!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
         if let Some(answer) = probe() {
             return Some(answer);
         }
