@@ -100,9 +100,10 @@ impl Port {
         self.removal.is_some()
     }
 
-    /// True when nothing is left of a removed port.
+    /// True when nothing is left of a removed port, and nobody waits to hear of it: rings may come back between the
+    /// tick that answers and this question.
     pub(super) fn is_gone(&mut self) -> bool {
-        self.removal.is_some() && self.session.is_released()
+        self.removal.as_ref().is_some_and(|removal| removal.replies.is_empty()) && self.session.is_released()
     }
 
     pub(super) fn awaits(&self) -> Option<MapTicket> {
