@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use proto::v1::{
-    PortAddRequest, PortDeleteRequest, PortSpec as Wanted, SocketMode, VhostUser, port_spec::Device,
+    PortAddRequest, PortDeleteRequest, PortGetRequest, PortSpec as Wanted, SocketMode, VhostUser,
+    port_spec::Device,
 };
 
 use crate::support::capture::Tail;
@@ -65,14 +66,22 @@ impl Tenant {
         }
     }
 
-    /// Waits for frames.
-    fn receives(&mut self, deadline: Duration) -> Option<()> {
+    /// Waits until the port runs and the victim receives.
+    fn receives(&mut self, rpc: &Rpc, deadline: Duration) -> Option<()> {
+        wait::attempt(deadline, || {
+            let request = PortGetRequest { name: self.victim.name.clone() };
+            let status = rpc.wait(rpc.ports().get(request)).unwrap().into_inner().status?;
+            status.queues.iter().all(|queue| queue.rx_running && queue.tx_running).then_some(())
+        })?;
+        // What is left of an earlier life is not this life's traffic.
+        self.inspect();
         wait::attempt(deadline, || (self.inspect() > 0).then_some(()))
     }
 
     /// Kills the victim and starts it again.
     fn start_again(&mut self) {
         self.receiver.kill();
+        let _ = std::fs::remove_file(&self.victim.socket);
         self.receiver = Pod::launch(&self.victim);
         self.recorded = Tail::new(self.victim.incoming(0));
         self.receiver.ready();
@@ -103,7 +112,7 @@ fn a_place_reused_in_another_network_never_leaks() {
     for tenant in &mut tenants {
         rpc.wait(rpc.ports().add(PortAddRequest { spec: Some(tenant.wanted()) })).unwrap();
         tenant.receiver.ready();
-        tenant.receives(wait::PATIENCE).expect("the victim receives");
+        tenant.receives(&rpc, wait::PATIENCE).expect("the victim receives");
         delete(&rpc, tenant);
     }
     let mut started_again = 0;
@@ -111,11 +120,12 @@ fn a_place_reused_in_another_network_never_leaks() {
         let tenant = &mut tenants[time % 2];
         rpc.wait(rpc.ports().add(PortAddRequest { spec: Some(tenant.wanted()) })).unwrap();
         // Each life carries traffic before it ends in the middle of it.
-        if tenant.receives(Duration::from_secs(5)).is_none() {
+        if tenant.receives(&rpc, Duration::from_secs(5)).is_none() {
             // An application that missed its connection is started again, as its owner would do.
             tenant.start_again();
             started_again += 1;
-            tenant.receives(wait::PATIENCE).expect("a victim that is started again receives");
+            let again = tenant.receives(&rpc, wait::PATIENCE);
+            assert!(again.is_some(), "started again, it does not receive: {}", tenant.receiver.text());
         }
         delete(&rpc, tenant);
     }

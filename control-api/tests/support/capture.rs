@@ -78,6 +78,9 @@ impl Tail {
 
     /// Gives the disk back what was read; the recorder goes on at its own place.
     pub fn forget(&self) {
+        if self.offset == 0 {
+            return;
+        }
         let length = self.offset.to_string();
         let punch = ["--punch-hole", "--offset", "0", "--length", &length];
         let status = Command::new("fallocate").args(punch).arg(&self.path).status().unwrap();

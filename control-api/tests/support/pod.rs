@@ -305,6 +305,12 @@ impl Pod {
         self.command("show port info 0").contains("Link status: up")
     }
 
+    /// What it has printed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.console.text()
+    }
+
     /// Whether it still runs.
     pub fn alive(&mut self) -> bool {
         self.console.alive()
