@@ -41,6 +41,12 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _context = runtime.enter();
     let (done, mut ended) = tokio::sync::oneshot::channel();
+    // An interruption unwinds, so that everything is taken down; that is no news.
+    std::panic::set_hook(Box::new(|panic| {
+        if !wait::interrupted() {
+            eprintln!("demo: {panic}");
+        }
+    }));
     // Everything that is started belongs to this thread, and ends with it.
     let demo = std::thread::spawn(move || {
         let outcome = std::panic::catch_unwind(demo);

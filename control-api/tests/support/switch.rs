@@ -165,9 +165,9 @@ impl Drop for Switch {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if std::thread::panicking() && !wait::interrupted() {
             let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(400).collect();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
             eprintln!("the last of the daemon's log:");
             tail.iter().rev().for_each(|line| eprintln!("  {line}"));
         }

@@ -13,6 +13,12 @@ pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
+/// Whether [`interrupt`] was called.
+#[must_use]
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Lets time pass.
 pub fn pause(time: Duration) {
     attempt(time, || None::<()>);
@@ -34,7 +40,7 @@ pub fn within<T>(deadline: Duration, what: &str, probe: impl FnMut() -> Option<T
 pub fn attempt<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
-        assert!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+        assert!(!interrupted(), "interrupted");
         if let Some(answer) = probe() {
             return Some(answer);
         }
