@@ -107,5 +107,6 @@ fn run(number: usize, ground: &Ground, inbox: mail::Inbox) {
     ground.quiescence.offline(number);
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
