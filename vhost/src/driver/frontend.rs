@@ -328,6 +328,15 @@ impl Frontend {
         &mut self.pairs
     }
 
+    /// The transmit queue of a pair, to look at.
+    ///
+    /// # Panics
+    /// If there is no such pair.
+    #[must_use]
+    pub fn transmit(&self, pair: u16) -> &Transmit {
+        &self.pairs[usize::from(pair)].transmit
+    }
+
     /// Takes the queue pairs away, to drive each on a thread of its own. The frontend must live on, and goes on
     /// stopping, starting and reconnecting them.
     #[must_use]
