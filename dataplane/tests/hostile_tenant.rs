@@ -18,8 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The rings lie in the first 2 MB of a guest's memory.
 const RINGS: u64 = 2 << 20;
 
-/// Ways to harm, each with the fault that must be named.
-const ATTACKS: [(&str, Fault, fn(&Frontend, &Attack)); 5] = [
+/// What it is, the fault that must be named, and how it is done.
+type Harm = (&'static str, Fault, fn(&Frontend, &Attack));
+
+/// Ways to harm.
+const ATTACKS: [Harm; 5] = [
     ("memory that shrinks", Fault::MemoryVanished, |frontend, attack| {
         let far = frontend.arena().guest(Place(frontend.arena().len() - RINGS)).0;
         std::fs::File::from(frontend.arena().file().try_clone().unwrap()).set_len(RINGS).unwrap();
