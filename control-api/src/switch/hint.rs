@@ -23,7 +23,8 @@ pub(super) fn hint(entry: &Entry, report: Option<&PortReport>, peers: bool) -> S
     {
         return line;
     }
-    if !matches!(report.state, PortState::Running | PortState::Faulted) && !report.reason.is_empty() {
+    let talking = matches!(report.state, PortState::Connected | PortState::Negotiated | PortState::Paused);
+    if talking && !report.reason.is_empty() {
         return format!("the application was refused: {}; once that is put right, restart it", report.reason);
     }
     if !report.hint.is_empty() {
