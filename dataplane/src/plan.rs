@@ -53,6 +53,28 @@ pub(crate) fn node_of_cpu(core: CoreId) -> Option<u32> {
     entries.filter_map(Result::ok).find_map(|e| e.file_name().to_str()?.strip_prefix("node")?.parse().ok())
 }
 
+/// The NUMA node of the page at an address of ours; `None` if it is not there, or the kernel does not say. Asks for
+/// nothing to be moved, brings no page in, and does not wait.
+#[expect(unsafe_code, reason = "a system call without a safe form")]
+pub(crate) fn node_of_memory(at: vhost::address::HostAddr) -> Option<u32> {
+    let pages = [(at.0 & !4095) as *const libc::c_void];
+    let mut status: libc::c_int = -1;
+    // SAFETY: one page address, which the kernel looks up and does not follow; no list of nodes, so nothing moves;
+    // `status` holds the one answer.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_move_pages,
+            0,
+            1usize,
+            pages.as_ptr(),
+            std::ptr::null::<libc::c_int>(),
+            &raw mut status,
+            0,
+        )
+    };
+    if failed == 0 { u32::try_from(status).ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +97,15 @@ mod tests {
         let w = workers(&[(2, 0, 0), (3, 1, 5), (4, 1, 5)]);
         assert_eq!(assign(&w, 2, &[], Some(1)), Ok(vec![1, 2]));
         assert_eq!(assign(&w, 1, &[], Some(7)), Ok(vec![0]), "no worker is near: any will do");
+    }
+
+    #[test]
+    fn memory_has_a_node_once_it_is_touched() {
+        let memory = vec![1u8; 8192];
+        let at = |p: *const u8| vhost::address::HostAddr(p as usize);
+        let nodes = std::path::Path::new("/sys/devices/system/node").exists();
+        assert_eq!(node_of_memory(at(memory.as_ptr())).is_some(), nodes);
+        assert_eq!(node_of_memory(at(std::ptr::without_provenance(4096))), None, "nothing is there");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct PortShared {
     adopted: AtomicU64,
     /// Entries of the ring behind each outlet, for reports.
     tx_sizes: Box<[AtomicU32]>,
+    /// NUMA node of the guest's rings, plus one; 0: not known. Written when a ring starts.
+    node: AtomicU32,
 }
 
 impl PortShared {
@@ -41,6 +43,7 @@ impl PortShared {
             tallies: PortTallies::new(workers, pairs.into()),
             adopted: AtomicU64::new(0),
             tx_sizes: (0..pairs).map(|_| AtomicU32::new(0)).collect(),
+            node: AtomicU32::new(0),
         }
     }
 
@@ -54,6 +57,16 @@ impl PortShared {
     pub(crate) fn close(&self, pair: u16) {
         self.open.fetch_and(!(1 << pair), Ordering::Release);
         self.outlets[usize::from(pair)].close();
+    }
+
+    /// NUMA node of the guest's memory, if a ring has run and the kernel said.
+    pub(crate) fn node(&self) -> Option<u32> {
+        self.node.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Notes the NUMA node of the guest's memory.
+    pub(crate) fn set_node(&self, node: Option<u32>) {
+        self.node.store(node.map_or(0, |n| n + 1), Ordering::Relaxed);
     }
 
     /// Entries of the ring behind the outlet of `pair`; 0: none is there.

@@ -13,6 +13,7 @@ use vhost::ring::DeviceRing;
 
 use crate::fdb::Fdb;
 use crate::ids::MacAddr;
+use crate::plan;
 use crate::port::{Exit, PortShared};
 use crate::quiesce::Grace;
 use crate::snapshot::PortSlot;
@@ -155,6 +156,7 @@ impl Rings {
 
 impl RingOwner for Rings {
     fn start(&mut self, index: RingIndex, ring: DeviceRing) {
+        self.shared.set_node(plan::node_of_memory(ring.place()));
         if index.is_guest_transmit() {
             let size = ring.size();
             let queue = RxQueue { key: self.key(index), end: RxEnd::Guest(ring) };

@@ -19,6 +19,7 @@ use vhost::guest::{self, CopyLevel};
 use crate::counters::WorkerTally;
 use crate::eal::Eal;
 use crate::ids::CoreId;
+use crate::plan;
 use crate::quiesce::Quiescence;
 use crate::snapshot::Published;
 use crate::spec::Idle;
@@ -43,6 +44,7 @@ pub(crate) struct Ground {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub core: CoreId,
+    pub numa_node: Option<u32>,
     pub mailbox: Mailbox,
     pub tid: Arc<AtomicI32>,
     /// Set by the watchdog.
@@ -73,7 +75,14 @@ impl Worker {
             run(number, &ground, inbox);
         })?;
         started.recv().map_err(|_| std::io::Error::other("the thread ended at once"))??;
-        Ok(Self { core, mailbox, tid, stuck: AtomicBool::new(false), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            core,
+            numa_node: plan::node_of_cpu(core),
+            mailbox,
+            tid,
+            stuck: AtomicBool::new(false),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Asks it to end, and waits until it has, for at most `patience`. `false`: it did not.

@@ -6,7 +6,7 @@ use std::sync::{Arc, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Inner;
+use super::{Inner, ports};
 
 /// How often it looks.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -38,6 +38,9 @@ fn run(inner: &Inner) {
         if now != aged {
             aged = now;
             age(inner, now);
+            if let Err(error) = ports::draw_near(inner) {
+                tracing::warn!(%error, "queues could not be moved near their guests' memory");
+            }
         }
         for (number, watched) in watched.iter_mut().enumerate() {
             look_at(inner, number, watched);

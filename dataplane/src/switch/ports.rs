@@ -113,12 +113,12 @@ pub(super) fn add(inner: &Inner, spec: &PortSpec) -> Result<PortId, PortError> {
 pub(super) fn set(inner: &Inner, id: PortId, settings: &PortSettings) -> Result<(), PortError> {
     let mut state = inner.state();
     let port = state.port(id).ok_or(PortError::UnknownPort)?;
-    let (network, slot, dest, old) = (port.spec.network, port.slot, port.dest, port.spec.settings.clone());
+    let (network, dest, old) = (port.spec.network, port.dest, port.spec.settings.clone());
     let fdb = state.network(network).ok_or(PortError::UnknownNetwork)?.fdb.clone();
     check_mac(&state, network, settings.mac, Some(id))?;
     let node = match &port.device {
         Device::Dpdk(device) => device.numa_node(),
-        Device::Vhost(_) => None,
+        Device::Vhost(_) => port.shared.node(),
     };
     let (places, shared) = (port.places.clone(), port.shared.clone());
     let plan = if settings.workers == old.workers {
@@ -132,12 +132,8 @@ pub(super) fn set(inner: &Inner, id: PortId, settings: &PortSettings) -> Result<
         return Err(PortError::NetworkFull);
     }
     if plan != places.plan() {
-        // Both the old and the new workers may come near the network's outlets until the move is done.
-        let both: Vec<usize> = plan.iter().copied().chain(places.plan()).collect();
-        if feeders(&state, network, &both, Some(id)).len() > 1 {
-            share(inner, &state, network)?;
-        }
-        places.replan(&inner.mailboxes, slot, &plan);
+        let port = state.port(id).ok_or(PortError::UnknownPort)?;
+        move_queues(inner, &state, id, port, &plan)?;
     }
     let changes = PortChanges { mtu: Some(settings.mtu), mem_limit: Some(settings.mem_limit) };
     if let Some(port) = state.port_mut(id) {
@@ -161,6 +157,46 @@ pub(super) fn set(inner: &Inner, id: PortId, settings: &PortSettings) -> Result<
     {
         tracing::error!(%error, "the vhost-user session did not take the change");
     }
+    Ok(())
+}
+
+/// Moves the queues of guests to workers on the NUMA node of their memory, which is known only when their rings run.
+/// Ports with an operator's list of CPUs stay where they are, and so does one that no worker is near to.
+pub(super) fn draw_near(inner: &Inner) -> Result<(), PortError> {
+    let nodes: BTreeSet<Option<u32>> = inner.workers.iter().map(|w| w.numa_node).collect();
+    if nodes.len() < 2 {
+        return Ok(());
+    }
+    let state = inner.state();
+    for (id, port) in state.ports() {
+        let Some(node) = port.shared.node().filter(|_| port.spec.settings.workers.is_empty()) else {
+            continue;
+        };
+        let far = |w: &usize| inner.workers[*w].numa_node != Some(node);
+        if !nodes.contains(&Some(node)) || !port.places.plan().iter().any(far) {
+            continue;
+        }
+        let plan = assign(inner, &state, port.spec.queues, &[], Some(node), Some(id))?;
+        move_queues(inner, &state, id, port, &plan)?;
+        tracing::info!(port = port.spec.name, node, "queues moved to workers near the guest's memory");
+    }
+    Ok(())
+}
+
+/// Moves a port's queues to other workers, under traffic. Both the old and the new workers may come near the
+/// network's outlets until the move is done.
+fn move_queues(
+    inner: &Inner,
+    state: &State,
+    id: PortId,
+    port: &Port,
+    plan: &[usize],
+) -> Result<(), PortError> {
+    let both: Vec<usize> = plan.iter().copied().chain(port.places.plan()).collect();
+    if feeders(state, port.spec.network, &both, Some(id)).len() > 1 {
+        share(inner, state, port.spec.network)?;
+    }
+    port.places.replan(&inner.mailboxes, port.slot, plan);
     Ok(())
 }
 
@@ -225,7 +261,7 @@ fn assign(
         .workers
         .iter()
         .zip(loads)
-        .map(|(w, queues)| Candidate { core: w.core, numa_node: plan::node_of_cpu(w.core), queues })
+        .map(|(w, queues)| Candidate { core: w.core, numa_node: w.numa_node, queues })
         .collect();
     plan::assign(&candidates, pairs, allowed, node).map_err(PortError::NoWorkerOn)
 }

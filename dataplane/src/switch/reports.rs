@@ -7,7 +7,6 @@ use vhost::control::State as Session;
 use super::Inner;
 use super::state::{Device, Port};
 use crate::ids::{MacAddr, NetworkId, PortId};
-use crate::plan;
 use crate::report::{
     FdbEntry, MacKind, MacSource, MemoryReport, PortReport, PortState, QueueReport, WorkerReport,
 };
@@ -46,6 +45,7 @@ pub(super) fn port(inner: &Inner, id: PortId) -> Option<PortReport> {
             report.guest_memory = session.guest_memory;
             report.connections = session.connections;
             report.faults = session.faults;
+            report.numa_node = port.shared.node();
         }
         Device::Dpdk(device) => {
             report.driver = device.driver().to_string();
@@ -121,7 +121,7 @@ pub(super) fn workers(inner: &Inner) -> Vec<WorkerReport> {
         .zip(&inner.ground.tallies)
         .map(|(worker, tally)| WorkerReport {
             core: worker.core,
-            numa_node: plan::node_of_cpu(worker.core),
+            numa_node: worker.numa_node,
             busy_cycles: tally.busy.get(),
             idle_cycles: tally.idle.get(),
             turns: tally.turns.get(),

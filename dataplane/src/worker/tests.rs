@@ -341,6 +341,23 @@ fn a_full_receiver_costs_its_own_frames_only() {
 }
 
 #[test]
+fn a_visit_is_bounded_in_bytes() {
+    let plan = |n| Plan { frame_len: 65_536, buffer_len: 70_000, entries: 64, ..owned(n) };
+    let mut world = World::new(&[plan(0), plan(1)]);
+    world.with_turns(|turns, guests| {
+        turn(turns);
+        for _ in 0..30 {
+            guests[0].send(mac(1), 65_000);
+        }
+        let first = turn(turns);
+        assert!((2..12).contains(&first), "{first} frames of 65,000 bytes in one visit");
+        let rest: usize = (0..20).map(|_| turn(turns)).sum();
+        assert_eq!(first + rest, 30);
+        assert_eq!(std::iter::from_fn(|| guests[1].received()).count(), 30);
+    });
+}
+
+#[test]
 fn a_frame_for_many_goes_out_over_several_turns() {
     let plans: Vec<Plan> = (0..40).map(|n| Plan { entries: 64, ..owned(n) }).collect();
     let mut world = World::new(&plans);

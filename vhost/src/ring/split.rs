@@ -144,6 +144,12 @@ impl SplitRing {
         u32::from(self.mask) + 1
     }
 
+    /// An address in the ring's own memory: to ask the kernel which NUMA node it is on, and for nothing else.
+    #[must_use]
+    pub fn place(&self) -> HostAddr {
+        self.desc
+    }
+
     /// What the session gave; to build the ring again on another memory table.
     #[must_use]
     pub fn setup(&self) -> RingSetup {

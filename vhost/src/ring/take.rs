@@ -7,6 +7,9 @@ use crate::address::HostAddr;
 use crate::fault::Fault;
 use crate::guest;
 
+/// A visit ends with the frame that brings it to so many bytes: what one guest can make one turn cost.
+const VISIT_BYTES: u32 = 512 << 10;
+
 /// Where a chain is being read from: the ring's own table, or one that a descriptor points to.
 struct Table {
     at: HostAddr,
@@ -60,7 +63,8 @@ impl SplitRing {
             self.prefetch_desc(head);
         }
         let mut taken = 0;
-        while taken < waiting && out.has_room() {
+        let mut bytes = 0;
+        while taken < waiting && out.has_room() && bytes < VISIT_BYTES {
             // SAFETY: `head` checked the index against the ring's size; the table lies in the mapping.
             let desc = unsafe { Self::read_desc(self.desc, self.heads[taken]) };
             if desc.flags == 0 && desc.len > self.header && desc.len <= MAX_FRAME {
@@ -71,11 +75,12 @@ impl SplitRing {
                     let mut chain = out.open();
                     out.push_segment(&mut chain, Segment { at, len: desc.len - self.header });
                     out.close(chain);
+                    bytes += desc.len;
                     taken += 1;
                     continue;
                 }
             }
-            self.walk(self.heads[taken], out)?;
+            bytes += self.walk(self.heads[taken], out)?;
             taken += 1;
         }
         self.taken = taken;
@@ -102,7 +107,7 @@ impl SplitRing {
 
     /// Reads a chain of any shape into `out`.
     #[inline(never)]
-    fn walk(&self, head: u16, out: &mut Chains) -> Result<(), Fault> {
+    fn walk(&self, head: u16, out: &mut Chains) -> Result<u32, Fault> {
         let mut walk = Walk { chain: out.open(), header: self.header, bytes: 0, fits: true };
         let own = Table { at: self.desc, len: u32::from(self.mask) + 1 };
         self.walk_table(&own, head, true, &mut walk, out)?;
@@ -111,7 +116,7 @@ impl SplitRing {
         } else {
             out.close_empty(walk.chain);
         }
-        Ok(())
+        Ok(walk.chain.len)
     }
 
     fn walk_table(
