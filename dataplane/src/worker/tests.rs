@@ -358,6 +358,31 @@ fn a_visit_is_bounded_in_bytes() {
 }
 
 #[test]
+fn a_receiver_with_chains_of_nothing_cannot_make_a_turn_long() {
+    const WRITE: u16 = 2;
+    const WRITE_NEXT: u16 = 3;
+    let entries = 2048;
+    let plan = Plan { entries, frame_len: 256, buffer_len: 512, ..owned(1) };
+    let mut world = World::new(&[owned(0), plan]);
+    world.with_turns(|turns, guests| {
+        turn(turns);
+        let buffer = guests[1].receive.ring().arena().guest(vhost::driver::Place(0)).0;
+        let raw = guests[1].receive.ring().raw();
+        for i in 0..entries - 1 {
+            raw.descriptor(i, buffer, 0, WRITE_NEXT, i + 1);
+        }
+        raw.descriptor(entries - 1, buffer, 4096, WRITE, 0);
+        raw.available(0, 0);
+        for _ in 0..3 {
+            guests[0].send(mac(1), 64);
+        }
+        turn(turns);
+        assert_eq!(guests[1].drops(DropReason::RxBufferTooSmall), 3);
+        assert_eq!(guests[1].counters().tx().frames, 0);
+    });
+}
+
+#[test]
 fn a_frame_for_many_goes_out_over_several_turns() {
     let plans: Vec<Plan> = (0..40).map(|n| Plan { entries: 64, ..owned(n) }).collect();
     let mut world = World::new(&plans);

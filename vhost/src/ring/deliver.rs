@@ -36,6 +36,10 @@ pub struct Delivered {
     pub failed: u32,
 }
 
+/// Descriptors that are looked at for one frame at most: a guest cannot make its neighbours wait with long chains of
+/// nothing. Enough for the longest frame in [`MAX_FRAME_SEGMENTS`] chains with a descriptor of their own for headers.
+const MAX_STEPS: u32 = 1024;
+
 /// Why one frame was not written.
 enum Miss {
     NoRoom,
@@ -189,6 +193,7 @@ impl SplitRing {
         let mut pieces = Pieces::new();
         let mut chains = 0u16;
         let mut held = 0u64;
+        let mut steps = MAX_STEPS;
         let mut lens = ArrayVec::<(u16, u32), MAX_FRAME_SEGMENTS>::new();
         while held < need {
             if self.seen.wrapping_sub(self.next) == chains && self.refresh()? == chains {
@@ -198,7 +203,7 @@ impl SplitRing {
                 return Err(Miss::TooSmall);
             }
             let head = self.head(self.next.wrapping_add(chains))?;
-            let room = self.collect(head, need - held, &mut pieces)?;
+            let room = self.collect(head, need - held, &mut pieces, &mut steps)?;
             if room == 0 || (chains == 0 && room < u64::from(self.header)) {
                 return Err(Miss::TooSmall);
             }
@@ -222,8 +227,9 @@ impl SplitRing {
         Ok(())
     }
 
-    /// Adds the writable pieces of a chain to `pieces` until `need` bytes are there; returns what was added.
-    fn collect(&self, head: u16, need: u64, pieces: &mut Pieces) -> Result<u64, Miss> {
+    /// Adds the writable pieces of a chain to `pieces` until `need` bytes are there; returns what was added. Looks at
+    /// no more than `budget` descriptors, and takes off what it looked at.
+    fn collect(&self, head: u16, need: u64, pieces: &mut Pieces, budget: &mut u32) -> Result<u64, Miss> {
         let (mut table, mut len, mut index) = (self.desc, u32::from(self.mask) + 1, head);
         let mut nested = false;
         let mut found = 0u64;
@@ -232,6 +238,7 @@ impl SplitRing {
             if u32::from(index) >= len {
                 return Err(Fault::NextOutOfRange.into());
             }
+            *budget = budget.checked_sub(1).ok_or(Miss::TooSmall)?;
             // SAFETY: the index is below the table's length; both kinds of table were checked to lie in the mapping.
             let desc = unsafe { Self::read_desc(table, index) };
             if desc.flags & DESC_INDIRECT != 0 {
