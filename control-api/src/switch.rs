@@ -71,6 +71,8 @@ struct StoreView {
 struct State {
     networks: BTreeMap<String, NetworkId>,
     ports: BTreeMap<String, Entry>,
+    /// Deleted ports that a worker has not let go of yet: their removal is tried again.
+    lingering: Vec<(String, PortId)>,
 }
 
 /// A port that is wanted, and what became of it.

@@ -149,7 +149,8 @@ impl Switch {
         }
     }
 
-    /// Deletes a port; one that does not exist is success. When it returns no worker can touch the port.
+    /// Deletes a port; one that does not exist is success. When it returns no worker can touch the port, unless one
+    /// hangs: then the port is gone from the desired state, and its removal is tried again.
     ///
     /// # Errors
     /// A store that cannot be written; nothing has changed then.
@@ -164,6 +165,7 @@ impl Switch {
             && let Err(e) = self.datapath.remove_port(id)
         {
             tracing::error!(port = name, "deleted, but the dataplane has not let it go: {e}");
+            self.write().lingering.push((name.to_owned(), id));
         }
         tracing::info!(port = name, "deleted");
         Ok(())

@@ -28,6 +28,7 @@ struct Inner {
     ports: BTreeMap<PortId, PortSpec>,
     states: BTreeMap<String, PortState>,
     refuse: bool,
+    hang: bool,
     guest_memory: u64,
     calls: Vec<String>,
 }
@@ -36,6 +37,11 @@ impl Fake {
     /// From now on ports are refused, as DPDK refuses a device that is not there.
     pub(crate) fn refuse(&self, refuse: bool) {
         lock(&self.inner).refuse = refuse;
+    }
+
+    /// From now on a worker does not let go of ports.
+    pub(crate) fn hang(&self, hang: bool) {
+        lock(&self.inner).hang = hang;
     }
 
     pub(crate) fn set_state(&self, port: &str, state: PortState) {
@@ -119,6 +125,9 @@ impl Datapath for Fake {
 
     fn remove_port(&self, id: PortId) -> Result<(), PortError> {
         let mut inner = lock(&self.inner);
+        if inner.hang {
+            return Err(PortError::WorkerStuck(CoreId(1)));
+        }
         let port = inner.ports.remove(&id).ok_or(PortError::UnknownPort)?;
         inner.calls.push(format!("remove port {}", port.name));
         Ok(())

@@ -1,10 +1,13 @@
 //! What is done once a second: what waits is tried again, good generations are copied, workers are sampled.
 
+use dataplane::PortError;
+
 use super::{Applied, Entry, Switch, asked, lock};
 
 impl Switch {
     /// One round. Called by the daemon about once a second, from a thread that may block.
     pub fn maintain(&self) {
+        self.remove_lingering();
         self.retry();
         let mut store = lock(&self.changes);
         store.copy_if_due(false);
@@ -16,6 +19,17 @@ impl Switch {
     /// Copies the last changes: for an orderly stop.
     pub fn settle(&self) {
         lock(&self.changes).copy_if_due(true);
+    }
+
+    fn remove_lingering(&self) {
+        let lingering = self.read().lingering.clone();
+        for (name, id) in lingering {
+            let _changing = lock(&self.changes);
+            if let Ok(()) | Err(PortError::UnknownPort) = self.datapath.remove_port(id) {
+                tracing::info!(port = name, "the dataplane has let it go");
+                self.write().lingering.retain(|(_, other)| *other != id);
+            }
+        }
     }
 
     fn retry(&self) {

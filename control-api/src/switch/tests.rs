@@ -79,6 +79,22 @@ fn the_same_request_twice_is_the_same_answer() {
 }
 
 #[test]
+fn a_port_that_a_hanging_worker_holds_goes_when_it_lets_go() {
+    let bench = Bench::new();
+    bench.add(&vhost("a")).unwrap();
+    bench.fake.hang(true);
+    bench.switch.delete_port("a").unwrap();
+    bench.switch.maintain();
+    assert_eq!(bench.fake.ports().len(), 1, "it is still held");
+    bench.fake.hang(false);
+    bench.switch.maintain();
+    assert!(bench.fake.ports().is_empty());
+    bench.fake.calls();
+    bench.switch.maintain();
+    assert!(bench.fake.calls().is_empty(), "once is enough");
+}
+
+#[test]
 fn everything_comes_back_after_a_crash() {
     let bench = Bench::new();
     bench.add(&vhost("a")).unwrap();

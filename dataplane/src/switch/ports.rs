@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vhost::control::{AddPortError, Mode, PortChanges, PortKey, VhostPortConfig};
+use vhost::control::{AddPortError, Mode, PortChanges, PortKey, RemovePortError, VhostPortConfig};
 use vhost::features::Features;
 
 use super::error::PortError;
@@ -209,7 +209,10 @@ pub(super) fn remove(inner: &Inner, id: PortId) -> Result<(), PortError> {
     let mac = port.spec.settings.mac;
     match &port.device {
         Device::Vhost(_) => {
-            if let Err(error) = inner.control.remove_port(PortKey(id.0)) {
+            // One that is unknown there has come back since an earlier attempt.
+            if let Err(error) = inner.control.remove_port(PortKey(id.0))
+                && !matches!(error, RemovePortError::NoSuchPort(_))
+            {
                 tracing::error!(port = port.spec.name, %error, "a port is removed although not all of it is back");
                 return Err(PortError::WorkerStuck(stuck_core(inner, &places)));
             }
