@@ -26,6 +26,9 @@ impl Netns {
         ip(&["netns", "add", &lab.name]);
         ip(&["link", "add", &lab.outside, "type", "veth", "peer", "name", &inside]);
         ip(&["link", "set", &inside, "netns", &lab.name, "name", "eth0"]);
+        // A packet socket also sees what the host itself sends from there: with an IPv6 address of its own the host
+        // would be the first source on the port, whose MAC the port then adopts.
+        ip(&["link", "set", &lab.outside, "addrgenmode", "none"]);
         lab.ok(&["ip", "address", "add", address, "dev", "eth0", "nodad"]);
         lab.ok(&[
             "ethtool", "-K", "eth0", "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off",
