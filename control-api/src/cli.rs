@@ -83,6 +83,10 @@ async fn run(options: Options) -> Result<(), Error> {
             let workers = client.stats().workers(v1::WorkerStatsRequest {}).await?.into_inner();
             out.print(&workers, table::workers)
         }
+        Command::Worker { command: WorkerCommand::Stages } => {
+            let workers = client.stats().workers(v1::WorkerStatsRequest {}).await?.into_inner();
+            out.print(&workers, table::stages)
+        }
         Command::Drops { port } => {
             let request = v1::DropsRequest { port: port.unwrap_or_default() };
             let drops = client.stats().drops(request).await?.into_inner();

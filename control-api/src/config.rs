@@ -103,6 +103,8 @@ pub struct Workers {
     pub idle: IdleWord,
     /// Longest sleep between polls of an adaptive worker, microseconds.
     pub idle_sleep_us: u64,
+    /// Copies of a frame on its way, 1 or 2.
+    pub copies: u8,
 }
 
 /// The two ways to idle.
@@ -187,7 +189,7 @@ impl Default for State {
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { cpus: "auto:1".into(), idle: IdleWord::Adaptive, idle_sleep_us: 100 }
+        Self { cpus: "auto:1".into(), idle: IdleWord::Adaptive, idle_sleep_us: 100, copies: 1 }
     }
 }
 
@@ -226,6 +228,8 @@ pub struct Settings {
     pub workers: WorkerCpus,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
+    /// Copy every frame into private memory first.
+    pub two_copies: bool,
     /// Megabytes for DPDK.
     pub dpdk_memory: u32,
     /// Hugepages, if there are any.
@@ -298,6 +302,7 @@ impl File {
             ));
         }
         within("workers.idle_sleep_us", self.workers.idle_sleep_us, 1, 10_000)?;
+        within("workers.copies", self.workers.copies.into(), 1, 2)?;
         within("dpdk.memory", self.dpdk.memory.into(), 16, 1 << 20)?;
         within("network.mac_ageing", self.network.mac_ageing, 1, 1_000_000)?;
         within("network.mac_table_size", self.network.mac_table_size.into(), 64, 1 << 20)?;
@@ -313,6 +318,7 @@ impl File {
                 IdleWord::Busy => Idle::Busy,
                 IdleWord::Adaptive => Idle::Adaptive(Duration::from_micros(self.workers.idle_sleep_us)),
             },
+            two_copies: self.workers.copies == 2,
             dpdk_memory: self.dpdk.memory,
             hugepages: self.dpdk.hugepages && !flags.no_huge,
             port_memory,

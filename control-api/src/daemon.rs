@@ -144,6 +144,7 @@ fn dataplane_config(settings: &Settings, workers: &[CoreId]) -> Config {
     Config {
         workers: workers.to_vec(),
         idle: settings.idle,
+        two_copies: settings.two_copies,
         hugepages: settings.hugepages,
         dpdk_memory: settings.dpdk_memory,
         mac_ageing: settings.mac_ageing,

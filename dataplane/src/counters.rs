@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock::cycles;
 use crate::drops::DropReason;
-use crate::report::{PortCounters, QueueCounters, Traffic};
+use crate::report::{PortCounters, QueueCounters, StageCycles, Traffic, WorkStage};
 
 /// A number that one thread adds to. Readers may be a moment behind, never see it torn.
 #[derive(Debug, Default)]
@@ -116,4 +117,58 @@ pub(crate) struct WorkerTally {
     pub frames: Counter,
     /// Longest turn that moved frames, cycles.
     pub longest: Counter,
+    /// Cycles of each stage in the visits that were timed.
+    stages: [Counter; WorkStage::ALL.len()],
+    /// Frames of those visits.
+    timed: Counter,
+}
+
+/// Every so many visits that move frames one is timed stage by stage.
+const TIMED: u32 = 64;
+
+/// Times the stages of one visit, or does nothing. Reading the clock costs more than some stages do for one frame, so
+/// only some visits are timed; stages overlap in the processor, so where one ends is only as sharp as that.
+pub(crate) struct Laps<'a> {
+    tally: Option<&'a WorkerTally>,
+    last: u64,
+}
+
+impl<'a> Laps<'a> {
+    /// Begins a visit; `visits` counts those of this worker that moved frames.
+    #[inline(always)]
+    pub(crate) fn begin(visits: u32, tally: &'a WorkerTally) -> Self {
+        let timed = visits.is_multiple_of(TIMED);
+        Self { tally: timed.then_some(tally), last: if timed { cycles() } else { 0 } }
+    }
+
+    /// Ends a stage.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, stage: WorkStage) {
+        if let Some(tally) = self.tally {
+            let now = cycles();
+            tally.stages[stage as usize].add(now.wrapping_sub(self.last));
+            self.last = now;
+        }
+    }
+
+    /// Ends the visit, which moved `frames`.
+    #[inline(always)]
+    pub(crate) fn finish(&self, frames: usize) {
+        if let Some(tally) = self.tally {
+            tally.timed.add(frames as u64);
+        }
+    }
+}
+
+impl WorkerTally {
+    /// What the timed visits took.
+    pub(crate) fn stages(&self) -> Vec<StageCycles> {
+        let frames = self.timed.get();
+        let of = |stage: &WorkStage| StageCycles {
+            stage: *stage,
+            cycles: self.stages[*stage as usize].get(),
+            frames,
+        };
+        WorkStage::ALL.iter().map(of).collect()
+    }
 }

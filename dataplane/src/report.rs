@@ -143,12 +143,60 @@ pub struct WorkerReport {
     pub frames: u64,
     /// Longest turn since start, cycles.
     pub longest_turn: u64,
+    /// Where the cycles go: what a sample of the visits to its queues took.
+    pub stages: Vec<StageCycles>,
     /// The queues it polls: port and queue pair.
     pub queues: Vec<(PortId, u16)>,
     /// Kernel thread id (for /proc/self/task/TID/schedstat).
     pub tid: i32,
     /// It has not finished a turn for longer than the watchdog allows.
     pub stuck: bool,
+}
+
+/// The stages of a worker's visit to a queue, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkStage {
+    /// Reads indexes and descriptors, and checks and translates addresses.
+    Take,
+    /// Copies the heads of the frames into private memory.
+    Head,
+    /// Port security, and learning of sources.
+    Admit,
+    /// Finds where frames go.
+    Forward,
+    /// Writes them to their receivers and publishes them.
+    Emit,
+    /// Returns the buffers to the sender.
+    Return,
+}
+
+impl WorkStage {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Take, Self::Head, Self::Admit, Self::Forward, Self::Emit, Self::Return];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Take => "take",
+            Self::Head => "head",
+            Self::Admit => "admit",
+            Self::Forward => "forward",
+            Self::Emit => "emit",
+            Self::Return => "return",
+        }
+    }
+}
+
+/// What one stage took in the visits that were timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageCycles {
+    /// The stage.
+    pub stage: WorkStage,
+    /// Cycles of the time stamp counter.
+    pub cycles: u64,
+    /// Frames of those visits: the same for all stages.
+    pub frames: u64,
 }
 
 /// How an entry came into a MAC table.

@@ -16,6 +16,8 @@ pub struct Config {
     pub workers: Vec<CoreId>,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
+    /// Copy every frame into private memory before it is delivered, as switches do that copy twice. For comparison.
+    pub two_copies: bool,
     /// Use hugepages if there are any; `false`: never.
     pub hugepages: bool,
     /// Megabytes given to DPDK.

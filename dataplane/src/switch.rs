@@ -110,6 +110,7 @@ impl Dataplane {
             now: CachePadded::new(AtomicU32::new(1)),
             level: CopyLevel::detect(),
             idle: config.idle,
+            two_copies: config.two_copies,
             tsc_hz: clock::measure_hz(),
         });
         let mut workers = Vec::with_capacity(count);

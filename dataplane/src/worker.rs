@@ -6,6 +6,7 @@
 
 mod idle;
 mod mail;
+mod staging;
 mod turn;
 
 use std::panic::AssertUnwindSafe;
@@ -37,6 +38,7 @@ pub(crate) struct Ground {
     pub now: CachePadded<std::sync::atomic::AtomicU32>,
     pub level: CopyLevel,
     pub idle: Idle,
+    pub two_copies: bool,
     pub tsc_hz: u64,
 }
 

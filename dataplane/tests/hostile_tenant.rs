@@ -145,6 +145,7 @@ fn a_hostile_tenant_harms_only_itself() {
     let switch = Dataplane::start(Config {
         workers: vec![CoreId(*cores.last().unwrap())],
         idle: Idle::Adaptive(Duration::from_micros(50)),
+        two_copies: false,
         hugepages: false,
         dpdk_memory: 64,
         mac_ageing: Duration::from_secs(300),

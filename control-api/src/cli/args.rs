@@ -87,6 +87,8 @@ pub(super) enum FdbCommand {
 pub(super) enum WorkerCommand {
     /// Lists the workers
     List,
+    /// Shows where the cycles of each worker go, a frame
+    Stages,
 }
 
 #[derive(Debug, Subcommand)]

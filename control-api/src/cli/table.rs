@@ -239,6 +239,25 @@ pub(super) fn workers(list: &v1::WorkerStatsResponse) -> String {
     text(&rows)
 }
 
+/// Cycles a frame by stage; a dash where no visit was timed yet.
+pub(super) fn stages(list: &v1::WorkerStatsResponse) -> String {
+    let names = list.workers.first().map(|w| w.stages.iter().map(|s| s.name.as_str()).collect::<Vec<_>>());
+    let columns: Vec<&str> =
+        ["cpu"].into_iter().chain(names.unwrap_or_default()).chain(["sum", "frames timed"]).collect();
+    let mut rows = table(&columns, 0);
+    for worker in &list.workers {
+        let frames = worker.stages.first().map_or(0, |s| s.frames);
+        let per_frame = |cycles: u64| match frames {
+            0 => "-".to_owned(),
+            _ => format!("{:.1}", cycles as f64 / frames as f64),
+        };
+        let each = worker.stages.iter().map(|s| per_frame(s.cycles));
+        let sum = per_frame(worker.stages.iter().map(|s| s.cycles).sum());
+        rows.add_row([worker.cpu.to_string()].into_iter().chain(each).chain([sum, frames.to_string()]));
+    }
+    text(&rows)
+}
+
 fn known(numa_node: i32) -> String {
     if numa_node < 0 { "-".into() } else { numa_node.to_string() }
 }

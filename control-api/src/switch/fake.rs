@@ -8,7 +8,7 @@ use dataplane::drops::DropReason;
 use dataplane::ids::{CoreId, NetworkId, PortId};
 use dataplane::report::{
     FdbEntry, MacKind, MacSource, MemoryReport, PortCounters, PortReport, PortState, QueueCounters,
-    QueueReport, Traffic, WorkerReport,
+    QueueReport, StageCycles, Traffic, WorkStage, WorkerReport,
 };
 use dataplane::spec::{PortSettings, PortSpec};
 use dataplane::{NetworkError, PortError};
@@ -172,6 +172,7 @@ impl Datapath for Fake {
             turns: 40,
             frames: 20,
             longest_turn: 3_000,
+            stages: vec![StageCycles { stage: WorkStage::Emit, cycles: 60, frames: 20 }],
             queues,
             tid: 0,
             stuck: false,

@@ -71,6 +71,11 @@ impl Switch {
             let name = state.port_name(port).map_or_else(|| "(being removed)".into(), str::to_owned);
             format!("{name}/{index}")
         };
+        let stage = |s: &dataplane::report::StageCycles| v1::StageCycles {
+            name: s.stage.name().into(),
+            cycles: s.cycles,
+            frames: s.frames,
+        };
         let view = |report: &WorkerReport| v1::WorkerStats {
             cpu: report.core.0,
             numa_node: node(report.numa_node),
@@ -83,6 +88,7 @@ impl Switch {
             queues: report.queues.iter().map(queue).collect(),
             waiting_ns: system::waiting_ns(report.tid),
             stuck: report.stuck,
+            stages: report.stages.iter().map(stage).collect(),
         };
         v1::WorkerStatsResponse { workers: reports.iter().map(view).collect(), tsc_hz }
     }

@@ -127,6 +127,7 @@ pub(super) fn workers(inner: &Inner) -> Vec<WorkerReport> {
             turns: tally.turns.get(),
             frames: tally.frames.get(),
             longest_turn: tally.longest.get(),
+            stages: tally.stages(),
             queues: Vec::new(),
             tid: worker.tid.load(Ordering::Relaxed),
             stuck: worker.stuck.load(Ordering::Relaxed),

@@ -99,6 +99,7 @@ impl World {
             now: CachePadded::new(1.into()),
             level: CopyLevel::detect(),
             idle: Idle::Busy,
+            two_copies: false,
             tsc_hz: 1,
         });
         let (mailbox, inbox) = mail::channel();
@@ -224,6 +225,39 @@ fn every_byte_is_copied_once() {
             });
         }
     }
+}
+
+#[test]
+fn two_copies_read_every_byte_into_private_memory_and_change_nothing_else() {
+    for len in [60, 128, 129, 1500, 9000] {
+        let mut world = World::new(&[Plan { frame_len: 9000, ..owned(0) }, owned(1)]);
+        Arc::get_mut(&mut world.ground).unwrap().two_copies = true;
+        world.with_turns(|turns, guests| {
+            turn(turns);
+            let sent = guests[0].send(mac(1), len);
+            let _ = audit::take();
+            assert_eq!(turn(turns), 1);
+            let n = len as u64;
+            assert_eq!(audit::take().private, n, "{len}");
+            assert_eq!(guests[1].received().as_deref(), Some(&sent[..]), "{len}");
+        });
+    }
+}
+
+#[test]
+fn visits_are_timed_stage_by_stage() {
+    let mut world = World::new(&[owned(0), owned(1)]);
+    let ground = world.ground.clone();
+    world.with_turns(|turns, guests| {
+        turn(turns);
+        for _ in 0..130 {
+            guests[0].send(mac(1), 64);
+            assert_eq!(turn(turns), 1);
+            guests[1].received().unwrap();
+        }
+    });
+    let stages = ground.tallies[0].stages();
+    assert!(stages.iter().all(|s| s.frames == 3 && s.cycles > 0), "one in 64 of 130 visits: {stages:?}");
 }
 
 #[test]

@@ -9,13 +9,16 @@ use vhost::{address::HostAddr, fault::Fault};
 
 use super::idle::Rest;
 use super::mail::{Inbox, Mail, QueueKey, RxEnd, RxQueue};
+use super::staging::Staging;
 use super::{Ground, idle};
 use crate::burst::Burst;
 use crate::clock::cycles;
+use crate::counters::{Laps, WorkerTally};
 use crate::dpdk::{self, MbufPtr};
 use crate::drops::DropReason;
 use crate::emit::{Emission, Floods, Source};
 use crate::pipeline::Stage;
+use crate::report::WorkStage;
 use crate::snapshot::Snapshot;
 
 /// Queues a worker can have before its list has to grow (at a quiet point).
@@ -43,6 +46,9 @@ struct Lane {
     burst: Burst,
     mbufs: [MbufPtr; BURST],
     floods: Floods,
+    staging: Staging,
+    /// Visits that moved frames.
+    visits: u32,
 }
 
 impl<'a> Turns<'a> {
@@ -60,6 +66,8 @@ impl<'a> Turns<'a> {
                 burst: Burst::new(),
                 mbufs: MbufPtr::array(),
                 floods: Floods::new(),
+                staging: Staging::new(ground.two_copies),
+                visits: 0,
             },
             rest: Rest::new(ground.idle),
             stop: false,
@@ -95,10 +103,11 @@ impl<'a> Turns<'a> {
         // SAFETY: this worker is online and drops the reference before the next quiet point.
         let snapshot = unsafe { self.ground.published.read() };
         self.lane.now = self.ground.now.load(Ordering::Relaxed);
+        let tally = &self.ground.tallies[self.number];
         let mut frames = 0;
         for (i, queue) in self.queues.iter_mut().enumerate() {
             self.serving = Some(i);
-            frames += self.lane.visit::<L>(snapshot, queue);
+            frames += self.lane.visit::<L>(snapshot, queue, tally);
         }
         self.serving = None;
         if !self.lane.floods.is_empty() {
@@ -123,7 +132,8 @@ impl<'a> Turns<'a> {
                     // SAFETY: this worker is online and drops the reference before the next quiet point.
                     let snapshot = unsafe { self.ground.published.read() };
                     self.lane.burst.inject(&frame);
-                    self.lane.run::<L>(snapshot, slot.0, Source::Own);
+                    let mut laps = Laps::begin(1, &self.ground.tallies[self.number]);
+                    self.lane.run::<L>(snapshot, slot.0, Source::Own, &mut laps);
                 }
                 Mail::Stop => self.stop = true,
             }
@@ -196,7 +206,8 @@ impl LevelTask for &mut Turns<'_> {
 impl Lane {
     /// Visits one queue: takes a burst, runs it through the pipeline, and gives it back. Returns its frames.
     #[inline(always)]
-    fn visit<L: Level>(&mut self, snapshot: &Snapshot, queue: &mut RxQueue) -> usize {
+    fn visit<L: Level>(&mut self, snapshot: &Snapshot, queue: &mut RxQueue, tally: &WorkerTally) -> usize {
+        let mut laps = Laps::begin(self.visits, tally);
         let QueueKey { slot, pair } = queue.key;
         match &mut queue.end {
             RxEnd::Guest(ring) => {
@@ -204,12 +215,18 @@ impl Lane {
                 if frames == 0 {
                     return 0;
                 }
+                laps.end(WorkStage::Take);
                 let enabled = ring.enabled();
                 self.receive::<L>(snapshot, slot.0, pair, enabled);
                 if enabled {
-                    self.run::<L>(snapshot, slot.0, Source::Guest(ring));
+                    self.staging.copy::<L>(&mut self.burst);
+                    laps.end(WorkStage::Head);
+                    self.run::<L>(snapshot, slot.0, Source::Guest(ring), &mut laps);
                 }
                 ring.complete();
+                laps.end(WorkStage::Return);
+                self.visits = self.visits.wrapping_add(1);
+                laps.finish(frames);
                 frames
             }
             RxEnd::Device(device) => {
@@ -217,11 +234,16 @@ impl Lane {
                 if frames == 0 {
                     return 0;
                 }
+                laps.end(WorkStage::Take);
                 self.receive::<L>(snapshot, slot.0, pair, true);
+                laps.end(WorkStage::Head);
                 let mut mbufs = std::mem::replace(&mut self.mbufs, MbufPtr::array());
-                self.run::<L>(snapshot, slot.0, Source::Mbufs(&mut mbufs));
+                self.run::<L>(snapshot, slot.0, Source::Mbufs(&mut mbufs), &mut laps);
                 // SAFETY: those that were sent on were replaced by null; the others are ours and used no more.
                 unsafe { MbufPtr::free_all(&mut mbufs[..frames]) };
+                laps.end(WorkStage::Return);
+                self.visits = self.visits.wrapping_add(1);
+                laps.finish(frames);
                 frames
             }
         }
@@ -249,13 +271,16 @@ impl Lane {
 
     /// Runs the burst through the pipeline.
     #[inline(always)]
-    fn run<L: Level>(&mut self, snapshot: &Snapshot, slot: u16, source: Source<'_>) {
+    fn run<L: Level>(&mut self, snapshot: &Snapshot, slot: u16, source: Source<'_>, laps: &mut Laps<'_>) {
         let Some(stage) = Stage::new(snapshot, slot, self.worker, self.now) else { return };
         self.burst.prefetch_bodies();
         stage.admit::<L>(&mut self.burst);
+        laps.end(WorkStage::Admit);
         stage.forward(&mut self.burst);
+        laps.end(WorkStage::Forward);
         let emission = Emission { stage: &stage, snapshot, worker: self.worker, burst: &self.burst, source };
         emission.send::<L>(&mut self.floods);
+        laps.end(WorkStage::Emit);
     }
 
     /// Takes a burst from a device: the bodies are the mbufs' own memory.

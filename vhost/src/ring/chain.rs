@@ -122,6 +122,14 @@ impl Chains {
         }
     }
 
+    /// Says that frame `i`, which has bytes left, lies in one piece at `at`: it was copied there.
+    #[inline(always)]
+    pub fn moved(&mut self, i: usize, at: HostAddr) {
+        let chain = &mut self.chains[i];
+        chain.count = 1;
+        self.segments[usize::from(chain.first)] = Segment { at, len: chain.len };
+    }
+
     /// Adds a piece to the frame that [`Chains::close`] will end. `false`: the frame has too many.
     #[inline(always)]
     pub fn push_segment(&mut self, open: &mut Chain, segment: Segment) -> bool {
