@@ -8,6 +8,7 @@ mod arena;
 mod config;
 mod connection;
 mod frontend;
+pub mod poll;
 mod receive;
 mod split;
 mod transmit;

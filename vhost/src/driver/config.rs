@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::poll::PollPair;
 use crate::address::GuestPhys;
 use crate::features::Features;
 use crate::memory::MemfdKind;
@@ -29,6 +30,8 @@ pub struct DriverConfig {
     pub memory: MemfdKind,
     /// First guest-physical address of the shared memory.
     pub guest: GuestPhys,
+    /// Rings in poll mode ([`super::poll`]), of which `receive_cuts` and `receive_indirect` mean nothing.
+    pub poll: bool,
     /// How long to wait for the device: for a connection, and for each answer.
     pub timeout: Duration,
 }
@@ -48,6 +51,7 @@ impl Default for DriverConfig {
             receive_indirect: false,
             memory: MemfdKind::Plain,
             guest: GuestPhys(0x1_0000_0000),
+            poll: false,
             timeout: Duration::from_secs(5),
         }
     }
@@ -56,6 +60,10 @@ impl Default for DriverConfig {
 impl DriverConfig {
     /// Bytes of memory that the rings and buffers need, in whole huge pages.
     pub(super) fn arena_len(&self) -> u64 {
+        if self.poll {
+            let pair = PollPair::memory(self.ring_size, self.frame_len, self.receive_len);
+            return (u64::from(self.pairs) * pair).next_multiple_of(HUGE);
+        }
         let buffer = |len: u32| u64::from(len).next_multiple_of(64) + 64;
         // A descriptor, an available and a used entry; a buffer with its indirect table. Twice, and some slack.
         let entry = 2 * (16 + 2 + 8) + 2 * 1024 + buffer(self.frame_len + 12) + buffer(self.receive_len);

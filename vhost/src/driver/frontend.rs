@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::arena::Arena;
 use super::config::DriverConfig;
 use super::connection::{Connection, FrontendError, doing};
+use super::poll::PollPair;
 use super::receive::Receive;
 use super::transmit::{Shape, Transmit};
 use crate::features::{Features, ProtocolFeatures};
@@ -43,6 +44,8 @@ pub struct Frontend {
     config: DriverConfig,
     arena: Arc<Arena>,
     pairs: Vec<Pair>,
+    /// The same in poll mode; one of the two is empty.
+    poll_pairs: Vec<PollPair>,
     /// Of every ring, by its index; empty before the first connection.
     setups: Vec<RingSetup>,
     features: Features,
@@ -87,6 +90,7 @@ impl Frontend {
             listener,
             arena: Arc::new(arena),
             pairs: Vec::new(),
+            poll_pairs: Vec::new(),
             setups: Vec::new(),
             features: Features::empty(),
             protocol: ProtocolFeatures::empty(),
@@ -162,6 +166,9 @@ impl Frontend {
     }
 
     fn make_rings(&mut self) -> Result<(), FrontendError> {
+        if self.config.poll {
+            return self.make_poll_rings();
+        }
         let c = &self.config;
         let shape = Shape { cuts: &c.receive_cuts, indirect: c.receive_indirect };
         let pair = |_| {
@@ -174,6 +181,20 @@ impl Frontend {
         self.pairs = pairs.ok_or_else(|| doing("laying rings out")(io::ErrorKind::OutOfMemory.into()))?;
         let both = |pair: &Pair| [pair.receive.ring().setup(), pair.transmit.ring().setup()];
         self.setups = self.pairs.iter().flat_map(both).collect();
+        Ok(())
+    }
+
+    fn make_poll_rings(&mut self) -> Result<(), FrontendError> {
+        let c = &self.config;
+        for kicks in self.kicks.chunks_exact(2) {
+            let pair = PollPair::new(&self.arena, c.ring_size, c.frame_len, c.receive_len, self.features);
+            let mut pair =
+                pair.ok_or_else(|| doing("laying rings out")(io::ErrorKind::OutOfMemory.into()))?;
+            let clone = |kick: &OwnedFd| kick.try_clone().map_err(doing("making eventfds"));
+            pair.set_kicks(clone(&kicks[0])?, clone(&kicks[1])?);
+            self.poll_pairs.push(pair);
+        }
+        self.setups = self.poll_pairs.iter().flat_map(PollPair::setups).collect();
         Ok(())
     }
 
@@ -342,6 +363,12 @@ impl Frontend {
     #[must_use]
     pub fn take_pairs(&mut self) -> Vec<Pair> {
         std::mem::take(&mut self.pairs)
+    }
+
+    /// As [`Frontend::take_pairs`], of a frontend in poll mode.
+    #[must_use]
+    pub fn take_poll_pairs(&mut self) -> Vec<PollPair> {
+        std::mem::take(&mut self.poll_pairs)
     }
 
     /// Ring indexes in the order in which virtio-user names them: receive rings first.
