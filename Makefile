@@ -4,6 +4,7 @@
 #   make build   everything, optimised
 #   make demo    two networks, three DPDK pods, traffic for some seconds, a table
 #   make test    unit, property, model and end-to-end tests
+#   make instructions  what a frame costs, compared with perf/instructions.toml; UPDATE=1 writes it anew
 #   make lint    format, clippy with warnings denied, licences and sources
 
 SHELL := /bin/bash
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint
+.PHONY: help setup build demo test lint instructions
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
@@ -19,7 +20,7 @@ export DEBIAN_FRONTEND := noninteractive
 # What Debian 12 must have: to build (a C compiler, libclang for the DPDK bindings, DPDK itself), and to run the
 # tests (DPDK applications as pods, a network laboratory, tracing).
 PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-dev ca-certificates \
-            ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump
+            ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump valgrind
 # Hugepages of 2 MB that the demo and the tests are comfortable with.
 HUGEPAGES := 512
 
@@ -98,8 +99,13 @@ test: setup
 	run cargo test $(CARGO_FLAGS) --manifest-path vhost/oracle/Cargo.toml --target-dir $(TARGET)/oracle
 	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
 	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
+	run perf/instructions.sh
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
 	exit $$failed
+
+# Instructions a frame on the main paths of a worker, counted by callgrind: the same on a busy machine.
+instructions: setup
+	@perf/instructions.sh $(if $(UPDATE),update,compare)
 
 lint: setup
 	@cargo fmt --all --check

@@ -19,6 +19,7 @@ table=perf/instructions.toml
 tolerance=2
 mode=${1:-compare}
 
+[ -f $table ] || [ "$mode" != compare ] || { echo "instructions: $table is missing" >&2; exit 1; }
 rustc=$(rustc --version)
 valgrind=$(valgrind --version 2>/dev/null) || {
     echo "instructions: NOT DONE: valgrind is not installed (make setup)" >&2
@@ -99,7 +100,7 @@ awk -v tolerance="$tolerance" '
     }
     END {
         for (name in then_) if (!(name in seen)) { printf "%-32s %10.2f %10s %8s  not counted any more\n", name, then_[name], "-", "-"; bad++ }
-        if (worse) print "instructions: " worse " paths cost more than " tolerance " % more than the table says"
+        if (worse) print "instructions: " worse " path(s) more than " tolerance " % above the table"
         if (better) print "instructions: better: write it down with `make instructions UPDATE=1`"
         if (bad) print "instructions: the table has other rows than were counted: make instructions UPDATE=1"
         if (worse + better + bad) exit 1

@@ -268,7 +268,7 @@ pub mod audit {
 
     #[inline(always)]
     pub(super) fn add(read: usize, private: usize, written: usize) {
-        #[cfg(feature = "audit")]
+        #[cfg(all(feature = "audit", not(unaudited)))]
         MOVED.with(|moved| {
             let before = moved.get();
             moved.set(Moved {
@@ -277,7 +277,7 @@ pub mod audit {
                 written: before.written + written as u64,
             });
         });
-        #[cfg(not(feature = "audit"))]
+        #[cfg(any(not(feature = "audit"), unaudited))]
         let _ = (read, private, written);
     }
 

@@ -1,6 +1,8 @@
 //! A worker's turns, run by the test's own thread on guests in memory.
 
 mod allocations;
+mod instructions;
+mod valgrind;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
