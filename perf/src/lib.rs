@@ -11,4 +11,5 @@ pub mod machine;
 pub mod null;
 pub mod peers;
 pub mod pod;
+pub mod report;
 pub mod traffic;

@@ -169,6 +169,8 @@ pub struct Row {
     pub spread: Option<Spread>,
     /// The spread is above the limit.
     pub noisy: bool,
+    /// `value` is a ratio of two switches or two settings.
+    pub compared: bool,
     /// Instruction sets, ours and theirs.
     pub sets: (String, String),
     /// Why `value` is empty, or what else is to be known.
@@ -181,17 +183,13 @@ impl Row {
     pub fn new(key: &str, what: &str) -> Self {
         let target = TARGETS.iter().find(|target| target.0 == key);
         let what = target.map_or(what, |target| target.1);
-        Self {
-            key: key.into(),
-            what: what.into(),
-            bound: target.map(|target| target.2),
-            ..Self::default()
-        }
+        Self { key: key.into(), what: what.into(), bound: target.map(|target| target.2), ..Self::default() }
     }
 
     /// Ours over theirs, round by round.
     #[must_use]
     pub fn ratio(mut self, ours: Option<&Figure>, theirs: Option<&Figure>) -> Self {
+        self.compared = true;
         self.unit = ours.or(theirs).map_or_else(String::new, |figure| figure.unit.clone());
         self.ours = ours.and_then(|figure| figure.median);
         self.peers = theirs.and_then(|figure| figure.median);

@@ -49,7 +49,7 @@ pub fn write(report: &Report, directory: &Path) -> Result<Vec<PathBuf>, WriteErr
         std::fs::write(&unfinished, content).map_err(failed(&unfinished))?;
         std::fs::rename(&unfinished, &path).map_err(failed(&path))?;
         paths.push(path);
-        Ok(())
+        Ok::<(), WriteError>(())
     };
     put(format!("{}.json", report.begun), &json)?;
     put("latest.json".into(), &json)?;
