@@ -41,6 +41,8 @@ pub(crate) struct Burst {
     len: [u32; BURST],
     /// Slot of the port that receives the frame, or one of the values above.
     pub(crate) out: [u16; BURST],
+    /// Destination MAC of each frame that was admitted.
+    pub(crate) dst: [u64; BURST],
 }
 
 impl Burst {
@@ -53,6 +55,7 @@ impl Burst {
             head_len: [0; BURST],
             len: [0; BURST],
             out: [UNDECIDED; BURST],
+            dst: [0; BURST],
         }
     }
 
@@ -67,12 +70,19 @@ impl Burst {
     pub(crate) fn load<L: Level>(&mut self) -> u64 {
         let mut total = 0;
         for i in 0..self.chains.len() {
-            let chain = self.chains.chain(i);
-            self.len[i] = chain.len;
-            self.head_len[i] = 0;
+            let len = self.chains.chain(i).len;
+            self.len[i] = len;
             self.out[i] = UNDECIDED;
-            total += u64::from(chain.len);
-            self.fill::<L>(i, HEAD);
+            total += u64::from(len);
+            if let Some(front) = self.chains.split_single(i, HEAD as u32) {
+                let to = self.heads[i].bytes.as_mut_ptr();
+                // SAFETY: the piece lies in its mapping, and the head has room for HEAD bytes.
+                unsafe { guest_read::<L>(to, front.at, front.len as usize) };
+                self.head_len[i] = front.len as u16;
+            } else {
+                self.head_len[i] = 0;
+                self.fill::<L>(i, HEAD);
+            }
         }
         L::done();
         total
@@ -91,7 +101,7 @@ impl Burst {
     }
 
     /// Moves bytes from the body of frame `i` into its head until that holds `want`.
-    #[inline(always)]
+    #[inline(never)]
     fn fill<L: Level>(&mut self, i: usize, want: usize) {
         let have = usize::from(self.head_len[i]);
         let take = (want - have).min(self.chains.chain(i).len as usize);

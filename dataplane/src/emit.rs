@@ -25,6 +25,17 @@ pub(crate) use flood::Floods;
 /// Numbers of frames of a burst.
 type Frames = ArrayVec<u8, BURST>;
 
+/// All of them.
+const ALL_FRAMES: [u8; BURST] = {
+    let mut all = [0; BURST];
+    let mut i = 0;
+    while i < BURST {
+        all[i] = i as u8;
+        i += 1;
+    }
+    all
+};
+
 /// A group that found its ring taken.
 struct Waiting {
     slot: u16,
@@ -65,6 +76,16 @@ impl Emission<'_> {
     #[inline(always)]
     pub(crate) fn send<L: Level>(mut self, floods: &mut Floods) {
         let mut waiting: ArrayVec<Waiting, BURST> = ArrayVec::new();
+        let count = self.burst.count();
+        if let Some(&first) = self.burst.out[..count].first()
+            && first < FLOOD
+            && self.burst.out[..count].iter().all(|out| *out == first)
+        {
+            // Traffic comes in runs: mostly a burst is one group.
+            self.send_to_port::<L>(first, &ALL_FRAMES[..count], &mut waiting, true);
+            self.send_waiting::<L>(&waiting);
+            return;
+        }
         let mut left: u32 = 0;
         for i in 0..self.burst.count() {
             if self.burst.out[i] <= FLOOD {
@@ -86,9 +107,15 @@ impl Emission<'_> {
             if out == FLOOD {
                 self.flood::<L>(&group, floods, &mut waiting);
             } else {
-                self.send_to_port::<L>(out, group, &mut waiting, true);
+                self.send_to_port::<L>(out, &group, &mut waiting, true);
             }
         }
+        self.send_waiting::<L>(&waiting);
+    }
+
+    /// Tries groups once more that found their ring taken.
+    #[inline(always)]
+    fn send_waiting<L: Level>(&mut self, waiting: &[Waiting]) {
         for group in waiting {
             if let Some(port) = self.snapshot.port(group.slot)
                 && self.send_to_pair::<L>(port, group.pair, &group.frames, false) == Err(Unavailable::Busy)
@@ -104,7 +131,7 @@ impl Emission<'_> {
     fn send_to_port<L: Level>(
         &mut self,
         slot: u16,
-        mut frames: Frames,
+        frames: &[u8],
         waiting: &mut ArrayVec<Waiting, BURST>,
         alone: bool,
     ) {
@@ -114,15 +141,20 @@ impl Emission<'_> {
             tally.drop_frames(DropReason::ReceiverAdminDown, frames.len() as u64);
             return;
         }
+        let mut fit = Frames::new();
+        let mut frames = frames;
         if port.max_frame != u32::MAX {
-            let before = frames.len();
-            frames.retain(|i| self.burst.frame_len(usize::from(*i)) <= port.max_frame);
-            tally.drop_frames(DropReason::ReceiverMtu, (before - frames.len()) as u64);
+            let short = |i: &u8| self.burst.frame_len(usize::from(*i)) <= port.max_frame;
+            if !frames.iter().all(short) {
+                fit.extend(frames.iter().copied().filter(short));
+                tally.drop_frames(DropReason::ReceiverMtu, (frames.len() - fit.len()) as u64);
+                frames = &fit;
+            }
         }
         let open = port.shared.open.load(std::sync::atomic::Ordering::Relaxed);
         if open.count_ones() > 1 {
-            for (pair, frames) in spread::by_flow(self.burst, &frames, open) {
-                self.try_pair::<L>(port, slot, pair, frames, waiting, alone);
+            for (pair, frames) in spread::by_flow(self.burst, frames, open) {
+                self.try_pair::<L>(port, slot, pair, &frames, waiting, alone);
             }
         } else {
             let pair = if open == 0 { 0 } else { open.trailing_zeros() as u16 };
@@ -136,11 +168,11 @@ impl Emission<'_> {
         port: &PortEntry,
         slot: u16,
         pair: u16,
-        frames: Frames,
+        frames: &[u8],
         waiting: &mut ArrayVec<Waiting, BURST>,
         alone: bool,
     ) {
-        match self.send_to_pair::<L>(port, pair, &frames, alone) {
+        match self.send_to_pair::<L>(port, pair, frames, alone) {
             Ok(()) => {}
             Err(Unavailable::Closed) => {
                 let tally = port.shared.tallies.of(self.worker);
@@ -148,6 +180,7 @@ impl Emission<'_> {
             }
             Err(Unavailable::Busy) => {
                 let late = frames.len() as u64;
+                let frames = frames.iter().copied().collect();
                 if waiting.try_push(Waiting { slot, pair, frames }).is_err() {
                     port.shared.tallies.of(self.worker).drop_frames(DropReason::RxRingBusy, late);
                 }

@@ -100,11 +100,12 @@ impl Fdb {
             .chain((0..second).map(move |i| Slot { word: &b.words[i], age: &b.ages[i] }))
     }
 
-    /// Brings the first bucket of `mac` near.
+    /// Brings the buckets of `mac` near.
     #[inline(always)]
     pub(crate) fn prefetch(&self, mac: u64) {
-        let [a, _] = self.pair(mac);
-        vhost::guest::prefetch(vhost::address::HostAddr(std::ptr::from_ref(a) as usize));
+        for bucket in self.pair(mac) {
+            vhost::guest::prefetch(vhost::address::HostAddr(std::ptr::from_ref(bucket) as usize));
+        }
     }
 
     /// Where `mac` (low 48 bits) is.

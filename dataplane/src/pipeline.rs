@@ -58,22 +58,37 @@ impl<'a> Stage<'a> {
 
     /// Whether the frame has a length that can be right.
     #[inline(always)]
-    fn check_length(&self, len: u32) -> Option<DropReason> {
-        if len < ETHERNET as u32 {
-            return Some(if len == 0 { DropReason::BadChain } else { DropReason::Runt });
-        }
-        (len > self.port.max_frame).then_some(DropReason::TooLong)
+    fn length_is_right(&self, len: u32) -> bool {
+        len >= ETHERNET as u32 && len <= self.port.max_frame
+    }
+
+    /// Drops a frame whose length cannot be right.
+    #[cold]
+    fn drop_length(&self, burst: &mut Burst, i: usize) {
+        let reason = match burst.frame_len(i) {
+            0 => DropReason::BadChain,
+            len if len < ETHERNET as u32 => DropReason::Runt,
+            _ => DropReason::TooLong,
+        };
+        self.drop_frame(burst, i, reason);
     }
 
     /// A port with one MAC address; `own` is 0 if it has none yet.
     #[inline(always)]
     fn admit_own<L: Level>(&self, burst: &mut Burst, mut own: u64) {
+        let common = self.port.admission.common();
+        let mut last = 0;
         for i in 0..burst.count() {
-            if let Some(reason) = self.check_length(burst.frame_len(i)) {
-                self.drop_frame(burst, i, reason);
+            if !self.length_is_right(burst.frame_len(i)) {
+                self.drop_length(burst, i);
                 continue;
             }
             let ethernet = burst.ethernet(i);
+            burst.dst[i] = ethernet.dst;
+            if ethernet.dst != last {
+                last = ethernet.dst;
+                self.network.fdb.prefetch(last);
+            }
             if ethernet.src != own {
                 match self.foreign_source(ethernet.src, own) {
                     Ok(adopted) => own = adopted,
@@ -85,7 +100,8 @@ impl<'a> Stage<'a> {
             }
             if ethernet.dst & RESERVED_MASK == RESERVED {
                 self.drop_frame(burst, i, DropReason::ReservedMulticast);
-            } else if self.port.admission.looks_into(ethernet.kind)
+            } else if ethernet.kind != common
+                && self.port.admission.looks_into(ethernet.kind)
                 && let Some(reason) = self.look_into::<L>(burst, i, own)
             {
                 self.drop_frame(burst, i, reason);
@@ -132,10 +148,23 @@ impl<'a> Stage<'a> {
 
     /// A trusted port: every source is learned.
     fn admit_any(&self, burst: &mut Burst) {
+        let (mut src, mut dst) = (0, 0);
+        for i in 0..burst.count() {
+            let ethernet = burst.ethernet(i);
+            burst.dst[i] = ethernet.dst;
+            if ethernet.dst != dst {
+                dst = ethernet.dst;
+                self.network.fdb.prefetch(dst);
+            }
+            if ethernet.src != src {
+                src = ethernet.src;
+                self.network.fdb.prefetch(src);
+            }
+        }
         let mut last = 0;
         for i in 0..burst.count() {
-            if let Some(reason) = self.check_length(burst.frame_len(i)) {
-                self.drop_frame(burst, i, reason);
+            if !self.length_is_right(burst.frame_len(i)) {
+                self.drop_length(burst, i);
                 continue;
             }
             let ethernet = burst.ethernet(i);
@@ -163,21 +192,13 @@ impl<'a> Stage<'a> {
     #[inline(always)]
     pub(crate) fn forward(&self, burst: &mut Burst) {
         let fdb = &self.network.fdb;
-        let mut last = 0;
-        for i in 0..burst.count() {
-            let dst = burst.ethernet(i).dst;
-            if dst != last {
-                fdb.prefetch(dst);
-                last = dst;
-            }
-        }
         // Traffic comes in runs: the address before is the best guess for the next.
         let (mut known, mut place) = (0, FLOOD);
         for i in 0..burst.count() {
             if burst.out[i] != UNDECIDED {
                 continue;
             }
-            let dst = burst.ethernet(i).dst;
+            let dst = burst.dst[i];
             if dst != known {
                 known = dst;
                 place = self.place(dst, fdb.lookup(dst));

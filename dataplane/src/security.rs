@@ -25,6 +25,8 @@ mod kind {
     pub(super) const VLAN: u16 = 0x8100;
     pub(super) const QINQ: u16 = 0x88A8;
     pub(super) const QINQ_OLD: u16 = 0x9100;
+    /// A length, not a type: never looked into.
+    pub(super) const NONE: u16 = 0;
 }
 
 /// Bytes of an Ethernet header.
@@ -102,6 +104,12 @@ impl Admission {
             }
         }
         Self { mac, sources: limited.then(|| Box::new(sources)) }
+    }
+
+    /// The EtherType that most frames have, if it needs no look beyond the Ethernet header; else one that none does.
+    #[inline(always)]
+    pub(crate) fn common(&self) -> u16 {
+        if self.sources.is_none() { kind::IPV4 } else { kind::NONE }
     }
 
     /// Whether a frame of this EtherType needs a look beyond the Ethernet header.

@@ -201,7 +201,7 @@ impl Emission<'_> {
         if count <= DIRECT_RECEIVERS && bytes * count as u64 <= DIRECT_BYTES {
             let receivers: ArrayVec<u16, DIRECT_RECEIVERS> = receivers.collect();
             for slot in receivers {
-                self.send_to_port::<L>(slot, frames.clone(), waiting, count == 1);
+                self.send_to_port::<L>(slot, frames, waiting, count == 1);
             }
             return;
         }

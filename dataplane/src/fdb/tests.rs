@@ -4,6 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Fdb {
+    /// Where its entries and their ages lie.
+    pub(crate) fn place(&self) -> std::ops::Range<usize> {
+        let range = self.buckets.as_ptr_range();
+        range.start as usize..range.end as usize
+    }
+}
+
 fn mac(n: u64) -> u64 {
     0x02 | n << 8
 }

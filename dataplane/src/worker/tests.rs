@@ -2,6 +2,7 @@
 
 mod allocations;
 mod instructions;
+mod sharing;
 mod valgrind;
 
 use std::sync::Arc;
@@ -65,12 +66,15 @@ impl Default for Plan {
     }
 }
 
-/// Guests, networks and one worker.
+/// Guests, networks and, unless asked otherwise, one worker.
 struct World {
     ground: Arc<Ground>,
     guests: Vec<Guest>,
+    fdbs: Vec<Arc<Fdb>>,
     mailbox: Mailbox,
     inbox: Option<mail::Inbox>,
+    /// Of the workers after the first.
+    others: Vec<(Mailbox, mail::Inbox)>,
 }
 
 fn mac(n: usize) -> MacAddr {
@@ -94,17 +98,23 @@ fn map(arena: &Arena) -> Arc<GuestMemory> {
 
 impl World {
     fn new(plans: &[Plan]) -> Self {
+        Self::served(plans, |_| 0)
+    }
+
+    /// A world in which guest `n` is served by worker `by(n)`.
+    fn served(plans: &[Plan], by: impl Fn(usize) -> usize) -> Self {
+        let workers = (0..plans.len()).map(&by).max().unwrap_or(0) + 1;
         let ground = Arc::new(Ground {
             published: Published::new(),
-            quiescence: Quiescence::new(1),
-            tallies: [CachePadded::new(WorkerTally::default())].into(),
+            quiescence: Quiescence::new(workers),
+            tallies: (0..workers).map(|_| CachePadded::new(WorkerTally::default())).collect(),
             now: CachePadded::new(1.into()),
             level: CopyLevel::detect(),
             idle: Idle::Busy,
             two_copies: false,
             tsc_hz: 1,
         });
-        let (mailbox, inbox) = mail::channel();
+        let (mut mailboxes, mut inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mail::channel()).unzip();
         let networks = plans.iter().map(|p| p.network).max().unwrap_or(0) + 1;
         let fdbs: Vec<Arc<Fdb>> =
             (0..networks).map(|n| Arc::new(Fdb::new(1024, 256, 77 + u64::from(n)))).collect();
@@ -113,7 +123,7 @@ impl World {
         for (n, plan) in plans.iter().enumerate() {
             let (slot, dest) = (PortSlot(n as u16), Dest(members[usize::from(plan.network)].len() as u16));
             members[usize::from(plan.network)].push((slot, dest));
-            let shared = Arc::new(PortShared::new(1, 1, false));
+            let shared = Arc::new(PortShared::new(1, workers, workers > 1));
             if let Some(mac) = plan.settings.mac {
                 fdbs[usize::from(plan.network)].declare(mac, dest);
             }
@@ -132,7 +142,7 @@ impl World {
             shared.open(0, Exit::Guest(ring(receive.ring().setup())));
             let queue =
                 RxQueue { key: QueueKey { slot, pair: 0 }, end: RxEnd::Guest(ring(transmit.ring().setup())) };
-            mailbox.send(Mail::Take(Box::new(queue)));
+            mailboxes[by(n)].send(Mail::Take(Box::new(queue)));
             ports.push(Some(PortEntry {
                 shared: shared.clone(),
                 network: plan.network,
@@ -148,7 +158,9 @@ impl World {
                 Some(NetworkEntry::new(NetworkId(n as u32 + 1), fdb.clone(), ports))
             });
         drop(ground.published.publish(Snapshot { ports: ports.into(), networks: networks.collect() }));
-        Self { ground, guests, mailbox, inbox: Some(inbox) }
+        let (mailbox, inbox) = (mailboxes.remove(0), Some(inboxes.remove(0)));
+        let others = mailboxes.into_iter().zip(inboxes).collect();
+        Self { ground, guests, fdbs, mailbox, inbox, others }
     }
 
     /// Runs `f` with the worker's turns.

@@ -82,6 +82,36 @@ impl Chains {
         self.count == 0
     }
 
+    /// Makes it a burst of `count` frames of one piece each, which [`Chains::set`] has said.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, count: usize) {
+        self.count = count;
+        self.used = count;
+    }
+
+    /// Says that frame `i` is the `i`th piece, in an empty burst.
+    #[inline(always)]
+    pub(super) fn set(&mut self, i: usize, segment: Segment) {
+        self.segments[i] = segment;
+        self.chains[i] = Chain { first: i as u16, count: 1, len: segment.len };
+    }
+
+    /// If frame `i` is one piece: passes over its first bytes, at most `most`, and returns where they are and how many.
+    #[inline(always)]
+    pub fn split_single(&mut self, i: usize, most: u32) -> Option<Segment> {
+        let chain = &mut self.chains[i];
+        if chain.count != 1 {
+            return None;
+        }
+        let piece = &mut self.segments[usize::from(chain.first)];
+        let front = Segment { at: piece.at, len: piece.len.min(most) };
+        piece.at = piece.at.add(front.len as usize);
+        piece.len -= front.len;
+        chain.len = piece.len;
+        chain.count = u16::from(piece.len != 0);
+        Some(front)
+    }
+
     /// True while a further frame of any shape fits.
     #[inline(always)]
     #[must_use]

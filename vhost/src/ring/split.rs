@@ -51,6 +51,7 @@ pub struct SplitRing {
     pub(super) header: u32,
     pub(super) indirect: bool,
     pub(super) mergeable: bool,
+    pub(super) in_order: bool,
     dead: bool,
     /// Length of the last receive buffer that was a single descriptor: what the next ones are likely to hold.
     pub(super) buffer_hint: u32,
@@ -120,6 +121,7 @@ impl SplitRing {
             header: header_len(setup.features),
             indirect: setup.features.contains(Features::INDIRECT_DESC),
             mergeable: setup.features.contains(Features::MRG_RXBUF),
+            in_order: setup.features.contains(Features::IN_ORDER),
             dead: false,
             buffer_hint: u32::MAX,
             memory,
