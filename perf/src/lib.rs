@@ -8,6 +8,7 @@ pub mod clock;
 pub mod hiccup;
 pub mod load;
 pub mod machine;
+pub mod methods;
 pub mod null;
 pub mod peers;
 pub mod pod;

@@ -6,6 +6,7 @@
 //! thread, which is pinned to the load CPU. Rounds, medians and spreads belong to whoever calls them again and again.
 
 pub mod bed;
+pub mod footprint;
 pub mod latency;
 pub mod memory;
 pub mod ports;
@@ -14,6 +15,7 @@ pub mod restart;
 pub mod saturation;
 pub mod scale;
 pub mod search;
+pub mod tracked;
 
 use std::path::PathBuf;
 

@@ -101,8 +101,7 @@ impl Bed {
                 trusted,
             }
         };
-        let wish =
-            Layout { ports: (0..plan.ports).map(port).collect(), longest_frame: plan.longest_frame };
+        let wish = Layout { ports: (0..plan.ports).map(port).collect(), longest_frame: plan.longest_frame };
         let layout = peer.layout(&wish)?;
         let is_server = |plan: &&PortPlan| plan.mode == Mode::Server;
         let mut listening = Vec::new();
@@ -147,8 +146,8 @@ impl PairTables {
     /// Both ways between the ports of each pair.
     #[must_use]
     pub fn streams(&self) -> Vec<Stream<'_>> {
-        let stream = |(from, heads): (usize, &'_ HeadTable)| Stream { from, to: from ^ 1, heads, spec: heads.spec() };
-        self.0.iter().enumerate().map(stream).collect()
+        let both = self.0.iter().enumerate();
+        both.map(|(from, heads)| Stream { from, to: from ^ 1, heads, spec: heads.spec() }).collect()
     }
 
     /// A closed loop of [`PairTables::streams`].

@@ -131,10 +131,12 @@ mod tests {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
             stat.rsplit_once(')').unwrap().1.trim().chars().next().unwrap()
         };
-        let until = |wanted: char| (0..500).any(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            state() == wanted
-        });
+        let until = |wanted: char| {
+            (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                state() == wanted
+            })
+        };
         let stopped = Stopped::new(child.id()).unwrap();
         assert!(until('T'));
         drop(stopped);

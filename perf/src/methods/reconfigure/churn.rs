@@ -167,7 +167,8 @@ impl Churn<'_> {
 
     /// The changes that every port goes through in place, each undone or overwritten by a later one.
     fn change(&self, port: usize, change: usize) -> PortSetRequest {
-        let list = |values: &[&str]| Some(Strings { values: values.iter().map(ToString::to_string).collect() });
+        let list =
+            |values: &[&str]| Some(Strings { values: values.iter().map(ToString::to_string).collect() });
         let unchanged = PortSetRequest { name: name(port), ..PortSetRequest::default() };
         match change {
             0 => PortSetRequest { mac: Some(mac(port + PORTS).to_string()), ..unchanged },
@@ -180,7 +181,12 @@ impl Churn<'_> {
             3 => PortSetRequest { admin_down: Some(true), ..unchanged },
             4 => PortSetRequest { workers: Some(self.worker.to_string()), ..unchanged },
             5 => PortSetRequest { admin_down: Some(false), trusted: Some(false), ..unchanged },
-            _ => PortSetRequest { mac: Some(String::new()), ips: list(&[]), workers: Some("auto".into()), ..unchanged },
+            _ => PortSetRequest {
+                mac: Some(String::new()),
+                ips: list(&[]),
+                workers: Some("auto".into()),
+                ..unchanged
+            },
         }
     }
 }
@@ -218,7 +224,8 @@ mod tests {
         let kinds = [Socket::Never, Socket::Lonely, Socket::Pod, Socket::PodConnects];
         for wanted in kinds {
             for parity in [0, 1] {
-                let count = (0..PORTS).filter(|&port| Socket::of(port) == wanted && port % 2 == parity).count();
+                let count =
+                    (0..PORTS).filter(|&port| Socket::of(port) == wanted && port % 2 == parity).count();
                 assert!(count >= 5, "{wanted:?} in networks of kind {parity}: {count}");
             }
         }

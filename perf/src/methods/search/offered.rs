@@ -40,7 +40,8 @@ fn tried(outcome: &Outcome, rate: f64) -> Tried {
         return Tried { loss: 1.0, delivered: 0.0 };
     }
     let never_sent = 1.0 - outcome.sent as f64 / due;
-    let not_taken = if never_sent > EDGE { never_sent.max(outcome.short_of_pace) } else { outcome.short_of_pace };
+    let not_taken =
+        if never_sent > EDGE { never_sent.max(outcome.short_of_pace) } else { outcome.short_of_pace };
     let lost = (outcome.lost as f64 / outcome.sent as f64).min(1.0);
     let loss = 1.0 - (1.0 - not_taken) * (1.0 - lost);
     Tried { loss, delivered: rate * (1.0 - loss) }
