@@ -3,11 +3,12 @@
 //! Set up on any thread, then driven by one at a time. In mode `server` it creates the socket and waits for the
 //! switch, again and again if need be; in mode `client` it connects to the switch's socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vhost::driver::poll::PollPair;
-use vhost::driver::{DriverConfig, Frontend, FrontendError};
+use vhost::driver::{Arena, DriverConfig, Frontend, FrontendError};
 use vhost::features::Features;
 use vhost::memory::MemfdKind;
 
@@ -87,12 +88,17 @@ pub enum PodError {
         /// What went wrong.
         source: FrontendError,
     },
+    /// There is no memory.
+    #[error("memory of a pod: {0}")]
+    Memory(std::io::Error),
 }
 
 /// A pod.
 #[derive(Debug)]
 pub struct Pod {
-    frontend: Frontend,
+    /// None of a pod that no switch can connect to.
+    frontend: Option<Frontend>,
+    features: Features,
     queues: Option<PollPair>,
     socket: PathBuf,
 }
@@ -104,10 +110,7 @@ impl Pod {
     /// If the socket cannot be created or there is no memory.
     pub fn listen(config: &PodConfig) -> Result<Self, PodError> {
         let _stale = std::fs::remove_file(&config.socket);
-        let frontend = Frontend::listen(&config.socket, config.driver());
-        let frontend =
-            frontend.map_err(|source| PodError::Frontend { socket: config.socket.clone(), source })?;
-        Ok(Self { frontend, queues: None, socket: config.socket.clone() })
+        Self::new(config, Frontend::listen(&config.socket, config.driver()))
     }
 
     /// Mode `client`: connects to the switch's socket.
@@ -115,10 +118,7 @@ impl Pod {
     /// # Errors
     /// If there is no switch or it refuses something.
     pub fn connect(config: &PodConfig) -> Result<Self, PodError> {
-        let frontend = Frontend::connect(&config.socket, config.driver());
-        let frontend =
-            frontend.map_err(|source| PodError::Frontend { socket: config.socket.clone(), source })?;
-        let mut pod = Self { frontend, queues: None, socket: config.socket.clone() };
+        let mut pod = Self::new(config, Frontend::connect(&config.socket, config.driver()))?;
         pod.take_queues();
         Ok(pod)
     }
@@ -138,13 +138,35 @@ impl Pod {
         }
     }
 
+    /// A pod without a socket, whose rings a device in this process serves ([`crate::null`]).
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn detached(config: &PodConfig, features: Features) -> Result<Self, PodError> {
+        let driver = config.driver();
+        let (ring, frame, receive) = (driver.ring_size, driver.frame_len, driver.receive_len);
+        let len = PollPair::memory(ring, frame, receive).next_multiple_of(2 << 20);
+        let arena = Arena::new(driver.memory, len, driver.guest).map_err(PodError::Memory)?;
+        let queues = PollPair::new(&Arc::new(arena), ring, frame, receive, features);
+        let queues = queues.ok_or_else(|| PodError::Memory(std::io::ErrorKind::OutOfMemory.into()))?;
+        Ok(Self { frontend: None, features, queues: Some(queues), socket: PathBuf::new() })
+    }
+
+    fn new(config: &PodConfig, frontend: Result<Frontend, FrontendError>) -> Result<Self, PodError> {
+        let frontend =
+            frontend.map_err(|source| PodError::Frontend { socket: config.socket.clone(), source })?;
+        let socket = config.socket.clone();
+        Ok(Self { frontend: Some(frontend), features: Features::empty(), queues: None, socket })
+    }
+
     /// Mode `server`: waits for the switch.
     ///
     /// # Errors
-    /// If it does not come in time, or refuses something.
+    /// If it does not come in time, or refuses something, and for a pod of another kind.
     pub fn accept(&mut self) -> Result<(), PodError> {
-        let accepted = self.frontend.accept();
-        accepted.map_err(|source| PodError::Frontend { socket: self.socket.clone(), source })?;
+        let failed = |source| PodError::Frontend { socket: self.socket.clone(), source };
+        let frontend = self.frontend.as_mut().ok_or(FrontendError::Closed).map_err(failed)?;
+        frontend.accept().map_err(failed)?;
         self.take_queues();
         Ok(())
     }
@@ -157,10 +179,10 @@ impl Pod {
         self.accept()
     }
 
-    /// What was negotiated.
+    /// What was negotiated; nothing before the switch has connected.
     #[must_use]
     pub fn features(&self) -> Features {
-        self.frontend.features()
+        self.features
     }
 
     /// The queues; `None` before the switch has connected.
@@ -168,9 +190,24 @@ impl Pod {
         self.queues.as_mut()
     }
 
+    /// True for a pod without a socket.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.frontend.is_none()
+    }
+
+    /// The socket; empty for a detached pod.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     fn take_queues(&mut self) {
-        if let Some(pair) = self.frontend.take_poll_pairs().pop() {
-            self.queues = Some(pair);
+        if let Some(frontend) = &mut self.frontend {
+            self.features = frontend.features();
+            if let Some(pair) = frontend.take_poll_pairs().pop() {
+                self.queues = Some(pair);
+            }
         }
     }
 }

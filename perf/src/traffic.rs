@@ -1,6 +1,13 @@
 //! What is sent: sizes, flows, addresses, and the table of ready-made heads that the sender walks.
 
+mod pages;
+mod table;
+
+pub use table::{Head, HeadTable, MAGIC_AT, SEQUENCE_AT, STAMP_AT, TrafficError};
+pub(crate) use table::{LEARN_MAGIC, MAGIC, compose};
+
 use std::fmt;
+use std::str::FromStr;
 
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +28,25 @@ impl fmt::Display for Mac {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, f] = self.0;
         write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+/// A text that is no MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a MAC address has six bytes in hexadecimal with colons between them")]
+pub struct NotAMac;
+
+impl FromStr for Mac {
+    type Err = NotAMac;
+
+    fn from_str(text: &str) -> Result<Self, NotAMac> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(NotAMac)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| NotAMac)?;
+        }
+        if parts.next().is_some() { Err(NotAMac) } else { Ok(Self(bytes)) }
     }
 }
 
@@ -53,6 +79,61 @@ pub enum Size {
     Fixed(u16),
     /// 28 of 64, 16 of 570 and 4 of 1,518 bytes in turn.
     Imix,
+}
+
+impl Size {
+    /// Of the frame in entry `i` of a table, bytes.
+    #[must_use]
+    pub fn of(self, i: usize) -> u16 {
+        const IMIX: [u16; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 570, 64];
+        match self {
+            Self::Fixed(len) => len,
+            Self::Imix => IMIX[i % IMIX.len()],
+        }
+    }
+
+    /// The longest frame, bytes.
+    #[must_use]
+    pub fn longest(self) -> u16 {
+        match self {
+            Self::Fixed(len) => len,
+            Self::Imix => 1518,
+        }
+    }
+
+    /// The mean frame, bytes.
+    #[must_use]
+    pub fn mean(self) -> f64 {
+        match self {
+            Self::Fixed(len) => f64::from(len),
+            Self::Imix => (28.0 * 64.0 + 16.0 * 570.0 + 4.0 * 1518.0) / 48.0,
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(len) => write!(out, "{len}"),
+            Self::Imix => write!(out, "imix"),
+        }
+    }
+}
+
+/// A text that is no frame size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame size is 64 to 9000, or imix")]
+pub struct NotASize;
+
+impl FromStr for Size {
+    type Err = NotASize;
+
+    fn from_str(text: &str) -> Result<Self, NotASize> {
+        match text {
+            "imix" => Ok(Self::Imix),
+            _ => text.parse().ok().filter(|len| (64..=9000).contains(len)).map(Self::Fixed).ok_or(NotASize),
+        }
+    }
 }
 
 /// What sender and receiver touch of a frame.
@@ -100,56 +181,5 @@ impl TrafficSpec {
     }
 }
 
-/// Why there is no table.
-#[derive(Debug, thiserror::Error)]
-pub enum TrafficError {
-    /// The memory could not be had.
-    #[error("memory for the table of frame heads: {0}")]
-    Memory(#[from] std::io::Error),
-    /// A number is out of range.
-    #[error("{what} is {value}, not {least} to {most}")]
-    Range {
-        /// Which.
-        what: &'static str,
-        /// What it is.
-        value: u64,
-        /// The least.
-        least: u64,
-        /// The most.
-        most: u64,
-    },
-}
-
-/// The first 64 bytes of every frame, ready-made.
-#[derive(Debug)]
-pub struct HeadTable {
-    spec: TrafficSpec,
-}
-
-impl HeadTable {
-    /// Entries of every table: so many whatever the traffic, so that one flow costs the sender what a million cost.
-    pub const ENTRIES: usize = 1 << 20;
-
-    /// The table for this traffic.
-    ///
-    /// # Errors
-    /// If a number is out of range or there is no memory.
-    pub fn new(spec: &TrafficSpec) -> Result<Self, TrafficError> {
-        Self::with_entries(spec, Self::ENTRIES)
-    }
-
-    /// A shorter table (a power of two), where very many different ones are needed at once. It costs the sender less
-    /// than the usual ones, so that figures of the sender cannot be compared.
-    ///
-    /// # Errors
-    /// As for [`HeadTable::new`].
-    pub fn with_entries(spec: &TrafficSpec, _entries: usize) -> Result<Self, TrafficError> {
-        Ok(Self { spec: spec.clone() })
-    }
-
-    /// What it was made from.
-    #[must_use]
-    pub fn spec(&self) -> &TrafficSpec {
-        &self.spec
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -182,8 +182,8 @@ impl ReceiveQueue {
         }
     }
 
-    /// Writes `head`, with a virtio header of one buffer before it, into every buffer that the device has, for
-    /// devices that write nothing. Only before the device is told of the ring.
+    /// Writes `head`, with a virtio header of one buffer before it, into every buffer, for devices that write nothing.
+    /// Only while the device is idle.
     pub fn prefill(&mut self, head: &[u8; LINE]) {
         for id in 0..self.ring.size() {
             let at = self.ring.frame(id);
