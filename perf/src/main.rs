@@ -1,5 +1,7 @@
 //! `podswitch-perf`: the benchmark's command line.
 
+mod commands;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -11,12 +13,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Load between any two vhost-user sockets, both ways.
+    Run(commands::run::Run),
     /// The generator's own limit, against a device that copies nothing.
-    Null,
+    Null(commands::null::Null),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Null => anyhow::bail!("not there yet"),
+        Command::Run(run) => run.run(),
+        Command::Null(null) => null.run(),
     }
 }

@@ -1,0 +1,5 @@
+//! What the subcommands do.
+
+pub(crate) mod null;
+pub(crate) mod run;
+mod show;
