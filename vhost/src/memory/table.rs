@@ -98,7 +98,7 @@ impl GuestMemory {
     }
 
     /// Translates a guest-physical range that lies within one region; `None` if it does not.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn translate(&self, at: GuestPhys, len: u64) -> Option<HostAddr> {
         let (span, offset) = self.find(at.0)?;

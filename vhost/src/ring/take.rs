@@ -33,7 +33,7 @@ impl SplitRing {
     ///
     /// A chain that holds no frame (shorter than the header, or too many pieces) is an entry of length 0. A lie
     /// in the ring takes it out of service ([`SplitRing::dead`]) and yields nothing.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, out: &mut Chains, most: usize) -> usize {
         out.clear();
         if self.dead() {
@@ -115,7 +115,7 @@ impl SplitRing {
     }
 
     /// Returns what [`SplitRing::take`] took last to the guest.
-    #[inline]
+    #[inline(always)]
     pub fn complete(&mut self) {
         if self.taken == 0 || self.dead() {
             return;
