@@ -1,13 +1,16 @@
 //! Programs that are started for a measurement and must not outlive it.
 //!
-//! A [`Process`] is killed by the kernel when we die (`setpriv --pdeathsig`), and ended when it goes out of scope. It
-//! runs on all CPUs that we were given, not on the one that the measuring thread has pinned itself to. Its output goes
-//! to a file, whose end is shown when it fails.
+//! A [`Process`] is killed by the kernel when we die (`setpriv --pdeathsig`), and ended when it goes out of scope. For
+//! the kernel the parent is the thread that forked, so one thread that never ends starts them all. A process runs on
+//! all CPUs that we were given, not on the one that the measuring thread has pinned itself to. Its output goes to a
+//! file, whose end is shown when it fails. Called from any thread.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::PeerError;
@@ -83,12 +86,9 @@ impl Start {
         }
         command.args(["taskset", "-c", cpus]).arg(&self.program).args(&self.arguments);
         command.env_remove("PODSWITCH_API").envs(self.environment.iter().cloned());
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(|source| PeerError::Spawn { program: self.program.clone(), source })?;
+        command.stdin(Stdio::piped()).stdout(output).stderr(errors);
+        let child =
+            fork(command).map_err(|source| PeerError::Spawn { program: self.program.clone(), source })?;
         Ok(Process { child, program: self.program.clone(), log: log.into(), text: self.text() })
     }
 
@@ -109,6 +109,27 @@ impl Start {
         let said = String::from_utf8_lossy(&output.stderr);
         Err(PeerError::Command { command: self.text(), output: last_lines(&said, 3) })
     }
+}
+
+type Order = (Command, Sender<std::io::Result<Child>>);
+
+/// Starts it on the thread that lives as long as we do.
+fn fork(command: Command) -> std::io::Result<Child> {
+    static PARENT: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let parent = PARENT.get_or_init(|| {
+        let (orders, received) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in received {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (answer, child) = channel();
+    let gone = || std::io::Error::other("the thread that starts processes has ended");
+    let orders = parent.lock().unwrap_or_else(PoisonError::into_inner);
+    orders.send((command, answer)).map_err(|_| gone())?;
+    child.recv().map_err(|_| gone())?
 }
 
 /// A program that runs.
@@ -238,6 +259,16 @@ mod tests {
         assert!(place.exists());
         drop(process);
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_process_outlives_the_thread_that_asked_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let start = Start::new("sleep").with(["1000"]);
+        let mut process = std::thread::spawn(move || start.spawn(&all(), &log).unwrap()).join().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        process.check().unwrap();
     }
 
     #[test]
