@@ -4,6 +4,7 @@
 #   make build   everything, optimised
 #   make demo    two networks, three DPDK pods, traffic for some seconds, a table
 #   make test    unit, property, model and end-to-end tests
+#   make bench   podswitch beside OVS-DPDK and testpmd: a table, JSON and plots (QUICK=1: an indication in minutes)
 #   make instructions  what a frame costs, compared with perf/instructions.toml; UPDATE=1 writes it anew
 #   make lint    format, clippy with warnings denied, licences and sources
 
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint instructions
+.PHONY: help setup build demo test lint bench instructions
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
@@ -23,6 +24,9 @@ PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-
             ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump valgrind
 # Hugepages of 2 MB that the demo and the tests are comfortable with.
 HUGEPAGES := 512
+
+# What `make bench` compares with, beside what the tests use; more flags for it are given as BENCH="--peer …".
+PEERS := openvswitch-switch-dpdk
 
 # In CI the lock file must be right; elsewhere cargo may bring it up to date.
 CARGO_FLAGS := $(if $(CI),--locked)
@@ -94,14 +98,37 @@ demo: build
 test: setup
 	@failed=0
 	run() { echo "test: $$*"; "$$@" || failed=1; }
-	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api
+	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api --exclude perf
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --lib --bins --examples
 	run cargo test $(CARGO_FLAGS) --manifest-path vhost/oracle/Cargo.toml --target-dir $(TARGET)/oracle
 	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
 	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
 	run perf/instructions.sh
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
+	# Measures the daemon that the line above has built.
+	run cargo test $(CARGO_FLAGS) --no-fail-fast -p perf -- $(SERIAL)
 	exit $$failed
+
+# OVS-DPDK beside podswitch and the generator needs more hugepages. A peer that cannot be installed is missing in the
+# report, no more; its service must not start, it would take hugepages and CPUs.
+bench: HUGEPAGES := 1024
+bench: setup
+	@if ! dpkg-query -W -f '$${db:Status-Status}\n' $(PEERS) 2>/dev/null | grep -qx installed; then
+	    echo "bench: installing $(PEERS)"
+	    policy=/usr/sbin/policy-rc.d
+	    if [ ! -e $$policy ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >$$policy; then
+	        trap "rm -f $$policy" EXIT
+	        chmod +x $$policy
+	    fi
+	    { apt-get update -q && apt-get install -q -y --no-install-recommends $(PEERS); } \
+	        || echo "bench: NOT DONE: $(PEERS) could not be installed; its rows stay empty" >&2
+	    if [ -n "$$(trap -p EXIT)" ]; then
+	        rm -f $$policy
+	        trap - EXIT
+	    fi
+	fi
+	cargo build $(CARGO_FLAGS) --release -p control-api -p perf
+	$(TARGET)/release/podswitch-perf bench $(if $(QUICK),--quick) $(BENCH)
 
 # Instructions a frame on the main paths of a worker, counted by callgrind: the same on a busy machine.
 instructions: setup

@@ -4,6 +4,7 @@
 //! and [`load`] sends and counts it, on one thread that the caller has pinned. Nothing here knows how a switch works
 //! inside: whatever speaks vhost-user can be measured.
 
+pub mod bench;
 pub mod clock;
 pub mod hiccup;
 pub mod load;

@@ -13,6 +13,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Every switch in turn, and a table: podswitch, OVS-DPDK, testpmd, and those that are named.
+    Bench(commands::bench::Bench),
     /// Load between any two vhost-user sockets, both ways.
     Run(commands::run::Run),
     /// The generator's own limit, against a device that copies nothing.
@@ -21,6 +23,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Bench(bench) => bench.run(),
         Command::Run(run) => run.run(),
         Command::Null(null) => null.run(),
     }

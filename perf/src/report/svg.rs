@@ -30,11 +30,11 @@ struct Style {
     y_scale: Scale,
 }
 
-const STYLES: [Style; 5] = [
+const STYLES: [Style; 6] = [
     Style {
         name: "rate_by_size",
         title: "Frames a second between two pods, by frame size",
-        x: "bytes a frame (0: IMIX)",
+        x: "bytes a frame",
         y: "million frames/s received",
         x_scale: Scale::Named,
         y_scale: Scale::Linear,
@@ -43,6 +43,14 @@ const STYLES: [Style; 5] = [
         name: "rate_by_flows",
         title: "64-byte frames a second between two pods, by flows",
         x: "flows",
+        y: "million frames/s received",
+        x_scale: Scale::Log,
+        y_scale: Scale::Linear,
+    },
+    Style {
+        name: "rate_by_macs",
+        title: "64-byte frames a second between two pods, by MAC addresses",
+        x: "MAC addresses",
         y: "million frames/s received",
         x_scale: Scale::Log,
         y_scale: Scale::Linear,
@@ -128,7 +136,7 @@ fn bars(stages: &[&Curve]) -> String {
     let height = |bar: f64| -> f64 { stages.iter().map(|stage| value_at(stage, bar)).sum() };
     let y = Axis::new(Scale::Linear, bars.iter().map(|bar| height(*bar)), HEIGHT - BOTTOM, TOP);
     let x = Axis::new(Scale::Named, bars.iter().copied(), LEFT, WIDTH - RIGHT);
-    let mut svg = frame("Where podswitch's cycles go", "bytes a frame (0: IMIX)", "busy cycles a frame");
+    let mut svg = frame("Where podswitch's cycles go", "bytes a frame", "busy cycles a frame");
     grid(&mut svg, &x, &y);
     let width = (WIDTH - RIGHT - LEFT) / bars.len() as f64 * 0.6;
     for bar in &bars {

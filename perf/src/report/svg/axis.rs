@@ -73,7 +73,8 @@ impl Axis {
             }
             Scale::Named => self.values.clone(),
         };
-        values.into_iter().map(|value| (value, label(value))).collect()
+        let imix = |value: f64| self.scale == Scale::Named && value == 0.0;
+        values.into_iter().map(|v| (v, if imix(v) { "IMIX".into() } else { label(v) })).collect()
     }
 }
 
