@@ -104,6 +104,7 @@ test: setup
 	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
 	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
 	run perf/instructions.sh
+	run perf/sharing.sh
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
 	# Measures the daemon that the line above has built.
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p perf -- $(SERIAL)

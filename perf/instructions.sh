@@ -14,9 +14,9 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 
 table=perf/instructions.toml
-# Per cent. The counts of one tree and one compiler do not differ at all; this leaves room for what a change elsewhere
-# does to the compiler's choices.
-tolerance=2
+# Per cent. The counts of one tree and one compiler do not differ at all; a change elsewhere was seen to move a row by
+# 1.4, through what the compiler then chose to inline or to keep in registers.
+tolerance=3
 mode=${1:-compare}
 
 [ -f $table ] || [ "$mode" != compare ] || { echo "instructions: $table is missing" >&2; exit 1; }

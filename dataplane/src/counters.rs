@@ -33,8 +33,9 @@ impl Counter {
     }
 }
 
-/// What one worker counted at one queue pair.
+/// What one worker counted at one queue pair, on cache lines of its own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct QueueTally {
     pub rx_frames: Counter,
     pub rx_bytes: Counter,

@@ -15,8 +15,9 @@ const SHARED: u8 = 2;
 /// One of them is at it.
 const LOCKED: u8 = 4;
 
-/// A place for a ring that workers write to.
+/// A place for a ring that workers write to, on cache lines of its own.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Outlet<T> {
     state: AtomicU8,
     cell: Cell<Option<T>>,

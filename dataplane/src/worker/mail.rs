@@ -28,8 +28,10 @@ pub(crate) enum RxEnd {
     Device(dpdk::RxQueue),
 }
 
-/// A receive queue. Whoever has it serves it; it cannot be copied.
+/// A receive queue. Whoever has it serves it; it cannot be copied. Its worker writes it in every visit: on lines of its
+/// own (two, as CPUs fetch lines in pairs), or another worker's would come and go.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct RxQueue {
     pub key: QueueKey,
     pub end: RxEnd,

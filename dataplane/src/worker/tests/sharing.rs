@@ -3,20 +3,24 @@
 //!
 //! As an ordinary test it only checks that frames arrive. Under `valgrind --tool=lackey --trace-mem=yes` every load
 //! and store is listed; marks in memory say which of them belong to which worker's turn, and `perf/sharing.sh` looks
-//! for lines that one of them wrote and the other touched. What lies where is told on standard output. Each worker has
-//! its own thread, but they take turns, so that the list has an order; the guests of both workers alternate, so that
-//! what belongs to different workers lies side by side in the heap, as it does in a switch with many ports.
+//! for lines that one of them wrote and the other touched. What lies where is told on standard output. One thread plays
+//! both workers, so that the list has an order; its stack is left out, as workers have stacks of their own. The guests
+//! of both workers alternate, so that what belongs to different workers lies side by side in the heap, as it does in a
+//! switch with many ports.
 
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
 
-/// Frames a burst; the last of them has a source that nobody may have, and is dropped.
+/// Frames a burst; the first of them has a source that nobody may have, and is dropped.
 const BURST: usize = vhost::ring::BURST;
 /// Bursts before and while loads and stores are looked at.
 const WARM_UP: usize = 3;
 const BURSTS: usize = 3;
+
+/// Bytes that a turn's stack may take.
+const STACK: usize = 1 << 20;
 
 /// Words whose addresses and stores the reader of the trace knows: a turn of worker 0 or 1 begins, a turn ends, a
 /// scenario ends.
@@ -80,60 +84,6 @@ fn workers_write_no_line_of_each_other() {
     }
 }
 
-/// A worker on a thread of its own that takes a turn whenever it is told to.
-struct Puppet {
-    go: crossbeam_channel::Sender<Turn>,
-    done: crossbeam_channel::Receiver<()>,
-    mailbox: Mailbox,
-}
-
-#[derive(Clone, Copy)]
-enum Turn {
-    Unseen,
-    Marked,
-    /// One whole round of the product's loop, with what it counts of itself.
-    MarkedAndLast,
-}
-
-impl Puppet {
-    fn new<'scope, 'env: 'scope>(
-        scope: &'scope std::thread::Scope<'scope, 'env>,
-        number: usize,
-        ground: &'env Ground,
-        (mailbox, inbox): (Mailbox, mail::Inbox),
-    ) -> Self {
-        let ((go, orders), (tell, done)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
-        scope.spawn(move || {
-            let mut turns = Turns::new(number, ground, inbox);
-            for order in orders {
-                match order {
-                    Turn::Unseen => drop(dispatch(ground.level, OneTurn(&mut turns))),
-                    Turn::Marked => {
-                        mark(number);
-                        dispatch(ground.level, OneTurn(&mut turns));
-                        mark(TURN_ENDS);
-                    }
-                    Turn::MarkedAndLast => {
-                        mark(number);
-                        dispatch(ground.level, &mut turns);
-                        mark(TURN_ENDS);
-                    }
-                }
-                tell.send(()).unwrap();
-            }
-        });
-        Self { go, done, mailbox }
-    }
-
-    fn turn(&self, how: Turn) {
-        if matches!(how, Turn::MarkedAndLast) {
-            self.mailbox.send(Mail::Stop);
-        }
-        self.go.send(how).unwrap();
-        self.done.recv().unwrap();
-    }
-}
-
 fn run(scenario: &Scenario) {
     let World { ground, mut guests, fdbs, mailbox, inbox, mut others } =
         World::served(&scenario.plans, |n| n % 2);
@@ -142,40 +92,77 @@ fn run(scenario: &Scenario) {
     for fdb in &fdbs {
         tell("MAC entries", fdb.place());
     }
-    std::thread::scope(|scope| {
-        let inboxes = [(mailbox, inbox.expect("nobody took it")), others.remove(0)];
-        let mut number = 0..;
-        let workers = inboxes.map(|both| Puppet::new(scope, number.next().expect("endless"), &ground, both));
-        for burst in 0..WARM_UP + BURSTS {
-            // Seconds pass, so that ages are written.
-            ground.now.fetch_add(1, Ordering::Relaxed);
-            for (guest, &to) in guests.iter_mut().zip(&scenario.to) {
-                let good = frame(mac(to), guest.mac, 300);
-                let bad = frame(mac(to), MacAddr([3; 6]), 300);
-                for i in 1..=BURST {
-                    guest.transmit.send(if i < BURST { &good } else { &bad }, PLAIN).unwrap();
-                }
-                guest.transmit.publish();
+    // What a worker owns lies on its thread's stack; here it must not share the stack of the test.
+    let worker = |number, inbox| Box::new(CachePadded::new(Turns::new(number, &ground, inbox)));
+    let (second, its_inbox) = others.remove(0);
+    let mut workers = [(worker(0, inbox.expect("nobody took it")), mailbox), (worker(1, its_inbox), second)];
+    for burst in 0..WARM_UP + BURSTS {
+        // Seconds pass, so that ages are written.
+        ground.now.fetch_add(1, Ordering::Relaxed);
+        for (n, guest) in guests.iter_mut().enumerate() {
+            for i in 0..BURST {
+                guest.transmit.send(&scenario.frame(n, i), PLAIN).unwrap();
             }
-            for worker in &workers {
-                worker.turn(match burst {
-                    _ if burst < WARM_UP => Turn::Unseen,
-                    _ if burst + 1 < WARM_UP + BURSTS => Turn::Marked,
-                    _ => Turn::MarkedAndLast,
+            guest.transmit.publish();
+        }
+        for (number, (turns, mailbox)) in workers.iter_mut().enumerate() {
+            if burst < WARM_UP {
+                turn(turns);
+            } else if burst + 1 < WARM_UP + BURSTS {
+                marked(number, || dispatch(ground.level, OneTurn(turns)));
+            } else {
+                // One round of the product's loop, with what it counts of itself.
+                mailbox.send(Mail::Stop);
+                marked(number, || {
+                    dispatch(ground.level, &mut ***turns);
+                    1
                 });
             }
-            for (n, guest) in guests.iter_mut().enumerate() {
-                let received = guest.receive.discard();
-                guest.receive.publish();
-                assert_eq!(guest.transmit.reap(), BURST);
-                if burst >= WARM_UP {
-                    let senders = scenario.to.iter().filter(|to| **to == n).count();
-                    assert_eq!(received, senders * (BURST - 1), "{}: guest {n}", scenario.name);
-                }
+        }
+        for (n, guest) in guests.iter_mut().enumerate() {
+            let received = guest.receive.discard();
+            guest.receive.publish();
+            assert_eq!(guest.transmit.reap(), BURST);
+            if burst >= WARM_UP {
+                let senders = scenario.to.iter().filter(|to| **to == n).count();
+                assert_eq!(received, senders * (BURST - 1), "{}: guest {n}", scenario.name);
             }
         }
-    });
+    }
     mark(SCENARIO_ENDS);
+}
+
+/// Runs a turn of worker `number` between marks.
+#[inline(never)]
+fn marked(number: usize, turn: impl FnOnce() -> usize) {
+    let here = 0u8;
+    let here = std::hint::black_box(&raw const here) as usize;
+    tell("stack", here - STACK..here + 256);
+    mark(number);
+    let frames = turn();
+    mark(TURN_ENDS);
+    assert!(frames > 0);
+}
+
+impl Scenario {
+    /// Frame `i` of the burst that guest `n` sends.
+    fn frame(&self, n: usize, i: usize) -> Vec<u8> {
+        let source = match i {
+            0 => MacAddr([3; 6]),
+            2.. if self.plans[n].settings.trusted => mac(1000 + n * BURST + i),
+            _ => mac(n),
+        };
+        frame(mac(self.to[n]), source, 300)
+    }
+}
+
+/// Chance may lay things well; alignment does not depend on it.
+#[test]
+fn what_workers_write_has_lines_of_its_own() {
+    assert!(align_of::<RxQueue>() >= 128);
+    assert!(align_of::<crate::outlet::Outlet<Exit>>() >= 128);
+    assert!(align_of::<crate::counters::QueueTally>() >= 128);
+    assert!(align_of_val(&World::new(&[owned(0)]).guests[0].shared.tallies.of(0).queues[0]) >= 128);
 }
 
 /// Tells what lies where, so that a line can be named.
