@@ -1,12 +1,16 @@
 //! What workers, the control thread and the notifier share: one bit a line, and the descriptor of each.
 //!
-//! A mark is one atomic operation on a word that 64 lines share. The notifier goes to sleep only after it has
-//! announced that and then found all words empty; a worker looks at the announcement after it has set its bit.
-//! Both orders are sequentially consistent, so one of the two sees the other.
+//! A mark is one atomic operation on a word that 64 lines share, in a cache line of its own. Lines are handed out word
+//! by word in turn: the first 256 rings have a word each, so that workers which serve different ports write different
+//! cache lines. The notifier goes to sleep only after it has announced that and then found all words empty; a worker
+//! looks at the announcement after it has set its bit. Both orders are sequentially consistent, so one of the two sees
+//! the other.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
 
 use crate::fault::wake_eventfd;
 use crate::tenant_fd::TenantFd;
@@ -14,6 +18,7 @@ use crate::tenant_fd::TenantFd;
 /// Call descriptors there can be: 256 ports with 32 rings each, or 8192 with one queue pair.
 pub(super) const LINES: usize = 16_384;
 const WORD_BITS: usize = 64;
+const WORDS: usize = LINES / WORD_BITS;
 
 /// Which port a line belongs to, for the bound on time. Not the port's key: never used twice.
 pub(super) type Group = u64;
@@ -26,11 +31,11 @@ struct Connected {
 
 #[derive(Debug)]
 pub(super) struct Board {
-    words: Box<[AtomicU64]>,
+    words: Box<[CachePadded<AtomicU64>]>,
     /// Written by the control thread, read by the notifier; never touched by a worker.
     lines: Box<[Mutex<Connected>]>,
     free: Mutex<Vec<u32>>,
-    sleeping: AtomicBool,
+    sleeping: CachePadded<AtomicBool>,
     stop: AtomicBool,
     wake: OwnedFd,
 }
@@ -43,10 +48,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Board {
     pub(super) fn new(wake: OwnedFd) -> Self {
         Self {
-            words: (0..LINES / WORD_BITS).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..WORDS).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             lines: (0..LINES).map(|_| Mutex::default()).collect(),
-            free: Mutex::new((0..LINES as u32).rev().collect()),
-            sleeping: AtomicBool::new(false),
+            free: Mutex::new((0..LINES).rev().map(|n| (n % WORDS * WORD_BITS + n / WORDS) as u32).collect()),
+            sleeping: CachePadded::new(AtomicBool::new(false)),
             stop: AtomicBool::new(false),
             wake,
         }
@@ -74,6 +79,12 @@ impl Board {
     pub(super) fn connected(&self, id: u32) -> Option<(Group, Arc<TenantFd>)> {
         let line = lock(&self.lines[id as usize]);
         line.fd.clone().map(|fd| (line.group, fd))
+    }
+
+    /// The address of a line's word.
+    #[cfg(test)]
+    pub(super) fn word_of(&self, id: u32) -> usize {
+        std::ptr::from_ref(&*self.words[id as usize / WORD_BITS]) as usize
     }
 
     /// Called by workers.

@@ -109,6 +109,14 @@ fn lines_run_out_and_come_back() {
 }
 
 #[test]
+fn the_first_rings_have_a_cache_line_each() {
+    let board = Board::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    let lines: std::collections::HashSet<usize> =
+        (0..256).map(|_| board.word_of(board.take(1).unwrap()) / 64).collect();
+    assert_eq!(lines.len(), 256);
+}
+
+#[test]
 fn marks_from_many_threads_are_not_lost() {
     let notifier = Notifier::spawn().unwrap();
     let lines = notifier.lines(4).unwrap();
