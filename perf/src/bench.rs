@@ -20,12 +20,15 @@ mod delay;
 mod holding;
 mod plan;
 mod progress;
+mod quiet;
 mod rows;
 mod scaling;
 mod throughput;
 
 pub use plan::{Extent, Plan};
 pub use progress::Progress;
+
+use quiet::{DELAYED, DISTURBED, calmest};
 
 /// What podswitch itself is called in figures.
 pub const OURS: &str = "podswitch";
@@ -82,6 +85,8 @@ struct Bench {
     progress: Progress,
     /// Pods have hugepages.
     huge: bool,
+    /// Measurements, those that were made again, and those that were disturbed all the same.
+    disturbances: (usize, usize, usize),
 }
 
 /// Measures everything; what could not be measured is empty in the report, and said there.
@@ -109,7 +114,7 @@ pub fn run(options: &Options, progress: Progress) -> Report {
     };
     let steal = Steal::begin(&[bench.cpus.load, bench.cpus.switch]);
     bench.measure();
-    bench.say_what_was_stolen(&steal);
+    bench.say_what_disturbed(&steal);
     let mut report = bench.report;
     if report.quick {
         report.say("a shortened run: few rounds and short windows, an indication only");
@@ -142,7 +147,7 @@ impl Bench {
         ];
         peers.extend(options.named.iter().map(|named| Box::new(named.clone()) as Box<dyn Peer>));
         let contenders = peers.into_iter().map(|peer| Contender { peer, failures: 0, out: false }).collect();
-        Self { plan, cpus, daemon, contenders, report, progress, huge }
+        Self { plan, cpus, daemon, contenders, report, progress, huge, disturbances: (0, 0, 0) }
     }
 
     fn measure(&mut self) {
@@ -218,6 +223,37 @@ impl Bench {
             facts.instruction_set = switch.instruction_set();
             facts.commands = switch.commands();
         }
+    }
+
+    /// Measures, again if something else ran on the CPUs; the least disturbed one counts.
+    fn quietly<T>(
+        &mut self,
+        switch: Option<u32>,
+        most: f64,
+        measure: impl FnMut() -> Result<T, MethodError>,
+    ) -> Result<T, MethodError> {
+        let shot = calmest(switch, most, Result::is_err, measure);
+        self.disturbances.0 += 1;
+        self.disturbances.1 += usize::from(shot.tries > 1);
+        self.disturbances.2 += usize::from(shot.waited > most);
+        shot.result
+    }
+
+    /// What else ran on the two CPUs, here and on the host.
+    fn say_what_disturbed(&mut self, steal: &Steal) {
+        let (all, again, disturbed) = self.disturbances;
+        let text = format!("{again} of {all} made again, {disturbed} disturbed all the same");
+        self.report.settings.insert("disturbed measurements".into(), text);
+        if again > 0 {
+            self.report.say(format!(
+                "other programs ran on these CPUs: {again} of {all} measurements were made again, {disturbed} of them \
+                 in vain (the generator or the switch waited for its CPU for more than {:.0} % of the time, or {:.1} % \
+                 where latency was measured)",
+                100.0 * DISTURBED,
+                100.0 * DELAYED
+            ));
+        }
+        self.say_what_was_stolen(steal);
     }
 
     fn say_what_was_stolen(&mut self, steal: &Steal) {

@@ -199,7 +199,7 @@ fn ticks(cpus: &[u32], text: &str) -> Vec<(u64, u64)> {
 }
 
 fn hugepages(file: &str) -> Option<u64> {
-    read(&format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{file}")).trim().parse().ok()
+    read(format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{file}")).trim().parse().ok()
 }
 
 fn threads_per_core() -> Option<u32> {

@@ -67,6 +67,18 @@ pub fn parse_list(list: &str) -> Vec<u32> {
     cpus
 }
 
+/// Whether a DPDK process finds so many megabytes of hugepages.
+fn enough_hugepages(megabytes: u32) -> Result<(), PeerError> {
+    let free = crate::machine::free_hugepages().unwrap_or(0) * 2;
+    if free >= megabytes.into() {
+        return Ok(());
+    }
+    Err(PeerError::Missing {
+        what: format!("{megabytes} MB of hugepages (2 MB each, {free} MB are free)"),
+        remedy: "reserve more: sysctl vm.nr_hugepages=1024",
+    })
+}
+
 /// One port of the switch under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPlan {
@@ -212,7 +224,7 @@ pub trait Peer {
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// Not on this machine.
-    #[error("{what} is not there; {remedy}")]
+    #[error("missing: {what}; {remedy}")]
     Missing {
         /// What.
         what: String,

@@ -213,7 +213,7 @@ impl Row {
     /// One figure, by its median.
     #[must_use]
     pub fn figure(self, figure: Option<&Figure>) -> Self {
-        self.one(figure, |values| median(values))
+        self.one(figure, median)
     }
 
     /// One figure, by the worst that was seen: where a single failure counts.

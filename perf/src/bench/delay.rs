@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::quiet::DELAYED;
 use super::throughput::RATE;
 use super::{Bench, Extent, OURS, OVS};
 use crate::load::{Load, Stream};
 use crate::methods::MethodError;
 use crate::methods::bed::{Bed, BedPlan, PairTables};
-use crate::methods::latency::{LatencyPoint, QUANTILES, SHARES, latency};
+use crate::methods::latency::{LatencyPoint, Percentile, QUANTILES, SHARES, latency};
 use crate::methods::search::{NDR_AND_PDR, Offered, Searched, Settings, search};
 use crate::report::Curve;
 use crate::traffic::{Size, TrafficSpec};
@@ -64,14 +65,15 @@ impl Bench {
         self.draw_latency();
     }
 
-    fn point(&self, bed: &mut Bed, at: (f64, f64)) -> Result<LatencyPoint, MethodError> {
+    fn point(&mut self, bed: &mut Bed, at: (f64, f64)) -> Result<LatencyPoint, MethodError> {
         let tables = PairTables::new(2, Size::Fixed(64))?;
         let stamped = |stream: &Stream<'_>| TrafficSpec { stamps: true, ..stream.spec.clone() };
         let specs: Vec<TrafficSpec> = tables.streams().iter().map(stamped).collect();
         let streams =
             tables.streams().into_iter().zip(&specs).map(|(stream, spec)| Stream { spec, ..stream });
         let load = Load { window: self.plan.latency_window, ..Load::new(streams.collect()) };
-        latency(&*bed.switch, &mut bed.pods, &load, at, &self.cpus)
+        let (pid, cpus) = (bed.switch.pid(), self.cpus.clone());
+        self.quietly(pid, DELAYED, || latency(&*bed.switch, &mut bed.pods, &load, at, &cpus))
     }
 
     /// What may be trusted, what was measured, and what the machine itself added.
@@ -80,7 +82,7 @@ impl Bench {
         for (place, name) in NAMES.into_iter().enumerate() {
             let percentile = point.map(|point| point.percentiles[place]);
             let values = [
-                ("", percentile.and_then(|percentile| percentile.trusted_ns())),
+                ("", percentile.and_then(Percentile::trusted_ns)),
                 ("measured_", percentile.map(|percentile| percentile.measured_ns)),
                 ("hiccup_", percentile.map(|percentile| percentile.hiccup_ns)),
             ];

@@ -12,7 +12,9 @@ const MB: &str = "MB";
 /// Ports that are added to an empty switch, and do nothing.
 const IDLE_PORTS: usize = 64;
 /// How long an idle switch is watched.
-const WATCHED: Duration = Duration::from_millis(500);
+const WATCHED: Duration = Duration::from_millis(1000);
+/// Until it has settled down after its start.
+const SETTLED: Duration = Duration::from_millis(1000);
 
 impl Bench {
     /// Memory of an empty switch and of a port; CPU time of an idle one, with its default settings.
@@ -52,6 +54,10 @@ impl Bench {
 /// Megabytes, and percent of a CPU if asked for.
 fn look(bed: &Bed, watch: bool) -> Result<(f64, f64), MethodError> {
     let Some(pid) = bed.switch.pid() else { return Ok((f64::NAN, f64::NAN)) };
-    let share = if watch { 100.0 * cpu_share(pid, WATCHED)? } else { f64::NAN };
+    let mut share = f64::NAN;
+    if watch {
+        std::thread::sleep(SETTLED);
+        share = 100.0 * cpu_share(pid, WATCHED)?;
+    }
     Ok((held(pid)?.own_mb(), share))
 }

@@ -1,5 +1,6 @@
 //! What more flows, addresses, ports and hops cost.
 
+use super::quiet::DISTURBED;
 use super::throughput::{CYCLES, RATE};
 use super::{Bench, OURS, OVS, TESTPMD};
 use crate::methods::bed::BedPlan;
@@ -95,7 +96,8 @@ impl Bench {
         for (key, who) in crowds {
             let round = bed.as_mut().map(|bed| {
                 let heads = heads(*who, Size::Fixed(64))?;
-                crowd(&mut *bed.switch, &mut bed.pods, &heads, window)
+                let pid = bed.switch.pid();
+                self.quietly(pid, DISTURBED, || crowd(&mut *bed.switch, &mut bed.pods, &heads, window))
             });
             let round = round.and_then(|round| self.keep(name, round));
             self.report.record(name, key, RATE).push(round.map(|round| round.mfps));

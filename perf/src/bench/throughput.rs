@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::quiet::DISTURBED;
 use super::{Bench, OURS, TESTPMD, TWO_COPIES};
 use crate::load::{self, Load, Stream};
 use crate::methods::MethodError;
@@ -43,30 +44,41 @@ impl Shot {
     }
 }
 
+/// The generator against a device that copies nothing.
+struct Limit {
+    size: Size,
+    window: Duration,
+    huge: bool,
+}
+
+impl Limit {
+    /// Million frames a second; the device runs on `cpu`.
+    fn measure(&self, cpu: u32) -> Result<f64, MethodError> {
+        let config = PodConfig { frame_room: ORDINARY.into(), huge: self.huge, ..PodConfig::new("") };
+        let mut pods = pair(&config)?;
+        let device = NullDevice::start(&mut pods, NullConfig::default(), Some(cpu));
+        let tables = PairTables::new(2, self.size)?;
+        let outcome = load::run(&mut pods, &Load { window: self.window, learn: false, ..tables.load() });
+        device.stop().map_err(|source| MethodError::Hiccups { cpus: vec![cpu], source })?;
+        Ok(outcome.received as f64 / outcome.seconds / 1e6)
+    }
+}
+
 impl Bench {
     /// What the generator can do at most, against a device that copies nothing.
     pub(super) fn null(&mut self) {
         self.progress.phase("the generator's own limit");
         for _ in 0..self.plan.rounds.min(3) {
             for size in [64, 1500] {
-                let limit = self.null_round(Size::Fixed(size));
+                let limit = Limit { size: Size::Fixed(size), window: self.plan.window, huge: self.huge };
+                let cpu = self.cpus.switch;
+                let limit = self.quietly(Some(std::process::id()), DISTURBED, || limit.measure(cpu));
                 if let Err(error) = &limit {
                     self.report.say(format!("the generator's own limit was not measured: {error}"));
                 }
                 self.report.record("null", &format!("v2v_{size}"), RATE).push(limit.ok());
             }
         }
-    }
-
-    fn null_round(&self, size: Size) -> Result<f64, MethodError> {
-        let config = PodConfig { frame_room: ORDINARY.into(), huge: self.huge, ..PodConfig::new("") };
-        let mut pods = pair(&config)?;
-        let device = NullDevice::start(&mut pods, NullConfig::default(), Some(self.cpus.switch));
-        let tables = PairTables::new(2, size)?;
-        let outcome = load::run(&mut pods, &Load { window: self.plan.window, learn: false, ..tables.load() });
-        let stopped = device.stop();
-        stopped.map_err(|source| MethodError::Hiccups { cpus: vec![self.cpus.switch], source })?;
-        Ok(outcome.received as f64 / outcome.seconds / 1e6)
     }
 
     /// Every switch in turn.
@@ -110,7 +122,10 @@ impl Bench {
         let mut bed = self.open(contender, &plan);
         let name = self.contenders[contender].peer.name().to_owned();
         for shot in shots {
-            let result = bed.as_mut().map(|bed| fire(bed, *shot));
+            let result = bed.as_mut().map(|bed| {
+                let pid = bed.switch.pid();
+                self.quietly(pid, DISTURBED, || fire(bed, *shot))
+            });
             let result = result.and_then(|result| self.keep(&name, result));
             let (rate, cycles) = match &result {
                 Some((round, _)) => (Some(round.mfps), round.cycles),

@@ -45,6 +45,7 @@ impl Peer for OvsDpdk {
 
     fn start(&self, layout: &Layout, cpus: &Cpus) -> Result<Box<dyn Switch>, PeerError> {
         let tools = Tools::find()?;
+        super::enough_hugepages(self.memory)?;
         let directory = tempfile::Builder::new()
             .prefix("podswitch-perf-ovs.")
             .tempdir()
@@ -193,10 +194,12 @@ impl Running {
     /// What it logged explains it better.
     fn with_log(&self, error: PeerError) -> PeerError {
         let log = std::fs::read_to_string(self.home.path.join("vswitchd.log")).unwrap_or_default();
-        let lines: Vec<&str> =
-            log.lines().filter(|line| line.contains("|ERR|") || line.contains("|WARN|")).collect();
-        match lines.last() {
-            Some(line) => PeerError::Command { command: error.to_string(), output: (*line).to_owned() },
+        let serious = |line: &&str| line.contains("|ERR|") || line.contains("|EMER|");
+        match log.lines().rfind(serious) {
+            Some(line) => PeerError::Command {
+                command: "ovs-vswitchd-dpdk".into(),
+                output: line.rsplit('|').next().unwrap_or(line).to_owned(),
+            },
             None => error,
         }
     }

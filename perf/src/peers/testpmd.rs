@@ -50,7 +50,9 @@ impl TestpmdIo {
         let buffers = 8192 * layout.ports.len().max(2);
         words.extend(["--", "--auto-start", "--forward-mode=io", "--port-topology=paired"].map(String::from));
         words.extend(["--nb-cores=1", "--rxq=1", "--txq=1", "--burst=32"].map(String::from));
-        words.extend(["--rxd=1024", "--txd=1024", "--no-lsc-interrupt"].map(String::from));
+        words.extend(
+            ["--rxd=1024", "--txd=1024", "--no-lsc-interrupt", "--disable-link-check"].map(String::from),
+        );
         words.extend([format!("--mbuf-size={room}"), format!("--total-num-mbufs={buffers}")]);
         words
     }
@@ -70,6 +72,7 @@ impl Peer for TestpmdIo {
             .prefix("podswitch-perf-testpmd.")
             .tempdir()
             .map_err(|source| PeerError::File { path: std::env::temp_dir(), source })?;
+        super::enough_hugepages(self.memory)?;
         // A pipe would keep its words in a buffer.
         let (stdbuf, program) =
             (find("stdbuf").unwrap_or_else(|| "stdbuf".into()), program.display().to_string());

@@ -33,8 +33,8 @@ fn flows_and_addresses_are_as_many_as_asked_for() {
         let table = HeadTable::new(&TrafficSpec { shuffled, ..spec(Size::Fixed(64), flows, macs) }).unwrap();
         assert_eq!(table.heads().len(), HeadTable::ENTRIES, "the sender's work is the same");
         assert_eq!(distinct(&table, tuple), flows as usize);
-        assert_eq!(distinct(&table, |h| h[6..12].try_into().unwrap()), macs as usize);
-        assert_eq!(distinct(&table, |h| h[..6].try_into().unwrap()), macs as usize);
+        assert_eq!(distinct::<6>(&table, |h| h[6..12].try_into().unwrap()), macs as usize);
+        assert_eq!(distinct::<6>(&table, |h| h[..6].try_into().unwrap()), macs as usize);
     }
 }
 
