@@ -1,5 +1,5 @@
 //! The benchmark's own command: what it writes, and what it says where nothing can be measured.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::Path;
 use std::process::{Command, Output};

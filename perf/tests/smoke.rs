@@ -2,7 +2,7 @@
 //!
 //! Needs what the end-to-end tests need (root, hugepages, two CPUs, `dpdk-testpmd`) and a podswitchd beside our own
 //! program. Where something is missing the test fails if `CI` is set, and says so on the terminal if not.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

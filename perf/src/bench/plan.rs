@@ -47,6 +47,8 @@ pub struct Plan {
     pub ports: Vec<usize>,
     /// Lengths of chains.
     pub chains: Vec<usize>,
+    /// Longest time spent on making disturbed measurements again.
+    pub repeats: Duration,
     /// After so long, what serves plots alone is left out.
     pub budget: Duration,
 }
@@ -72,7 +74,8 @@ impl Plan {
                 macs: crate::methods::scale::MACS.to_vec(),
                 ports: vec![4, 8, 16, 128, 256],
                 chains: vec![1, 2, 4, 8],
-                budget: Duration::from_secs(13 * 60),
+                repeats: Duration::from_secs(120),
+                budget: Duration::from_secs(12 * 60),
             },
             Extent::Quick => Self {
                 extent,
@@ -89,7 +92,8 @@ impl Plan {
                 macs: vec![2, 10_000],
                 ports: vec![16],
                 chains: vec![1, 4],
-                budget: Duration::from_secs(150),
+                repeats: Duration::from_secs(15),
+                budget: Duration::from_secs(140),
             },
             Extent::Smoke => Self {
                 extent,
@@ -106,6 +110,7 @@ impl Plan {
                 macs: vec![2, 100],
                 ports: vec![4],
                 chains: vec![2],
+                repeats: Duration::ZERO,
                 budget: Duration::from_secs(600),
             },
         }

@@ -2,19 +2,19 @@
 //!
 //! The kernel says of every thread how long it wanted to run and had to wait. Where the generator or the switch's
 //! worker waited for more than a small share of a measurement, something else ran on its CPU; the measurement is made
-//! again, at most twice, and the least disturbed one counts. The rule is the same for every switch, knows nothing of
-//! the result, and how often it was applied is in the report.
+//! again, at most twice and as long as the plan has time for it, and the least disturbed one counts. The rule is the
+//! same for every switch, knows nothing of the result, and how often it was applied is in the report.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A share of the time spent waiting above which a measurement of rates is made again.
 pub(super) const DISTURBED: f64 = 0.02;
 /// The same for latencies, of which the last in a thousand is looked at.
 pub(super) const DELAYED: f64 = 0.002;
-/// At most so often in all.
-const TRIES: usize = 3;
+/// A measurement is made at most so often.
+pub(super) const TRIES: usize = 3;
 
 /// A measurement and how it was disturbed.
 #[derive(Debug)]
@@ -25,27 +25,32 @@ pub(super) struct Shot<T> {
     pub waited: f64,
     /// How many were made.
     pub tries: usize,
+    /// What the others took.
+    pub spent: Duration,
 }
 
-/// Measures until nobody disturbs it for more than the share `most`, or often enough. `failed` ends it at once: a failure is a result too.
+/// Measures until nobody disturbs it for more than the share `most`, or `tries` times. `failed` ends it at once: a failure is a result too.
 pub(super) fn calmest<T>(
     switch: Option<u32>,
-    most: f64,
+    (most, tries): (f64, usize),
     failed: impl Fn(&T) -> bool,
     mut measure: impl FnMut() -> T,
 ) -> Shot<T> {
     let mut best: Option<Shot<T>> = None;
-    for tries in 1..=TRIES {
+    let mut spent = Duration::ZERO;
+    for tries in 1..=tries.max(1) {
         let (before, begin) = (Times::of(switch), Instant::now());
         let result = measure();
-        let waited = before.waited(&Times::of(switch), begin.elapsed().as_nanos() as f64);
+        let took = begin.elapsed();
+        let waited = before.waited(&Times::of(switch), took.as_nanos() as f64);
         let done = waited <= most || failed(&result);
-        if let Some(best) = &mut best {
-            best.tries = tries;
-        }
         if best.as_ref().is_none_or(|best| waited < best.waited) {
-            best = Some(Shot { result, waited, tries });
+            best = Some(Shot { result, waited, tries, spent });
         }
+        if let Some(best) = &mut best {
+            (best.tries, best.spent) = (tries, spent);
+        }
+        spent += took;
         if done {
             break;
         }
@@ -114,7 +119,7 @@ mod tests {
         let mut made = 0;
         let shot = calmest(
             None,
-            DISTURBED,
+            (DISTURBED, TRIES),
             |result: &Result<(), ()>| result.is_err(),
             || {
                 made += 1;
@@ -142,7 +147,7 @@ mod tests {
                     crate::clock::pin(cpu).unwrap();
                     calmest(
                         None,
-                        DISTURBED,
+                        (DISTURBED, TRIES),
                         |_| false,
                         || {
                             let begin = Instant::now();
