@@ -28,6 +28,7 @@ mod throughput;
 pub use plan::{Extent, Plan};
 pub use progress::Progress;
 
+use crate::distance::Usual;
 use quiet::{DELAYED, DISTURBED, TRIES, calmest};
 
 /// What podswitch itself is called in figures.
@@ -87,6 +88,9 @@ struct Bench {
     huge: bool,
     /// Measurements, those that were made again, and those that were disturbed all the same.
     disturbances: (usize, usize, usize),
+    /// Where the two CPUs usually are, and the measurements that were made elsewhere, which do not count.
+    usual: Option<Usual>,
+    moved: usize,
     /// Time spent on making measurements again.
     repeating: Duration,
 }
@@ -158,11 +162,14 @@ impl Bench {
             progress,
             huge,
             disturbances: (0, 0, 0),
+            usual: None,
+            moved: 0,
             repeating: Duration::ZERO,
         }
     }
 
     fn measure(&mut self) {
+        self.look_around();
         self.null();
         self.rounds();
         self.delay();
@@ -173,6 +180,22 @@ impl Bench {
         self.holding();
         self.sweeps();
         self.progress.done();
+    }
+
+    /// Finds out how far apart the two CPUs usually are. A run that only shows that all works does not care.
+    fn look_around(&mut self) {
+        if self.plan.extent == Extent::Smoke {
+            return;
+        }
+        self.progress.phase("the distance of the CPUs");
+        match Usual::watch(self.cpus.switch) {
+            Ok(usual) => {
+                let text = format!("{:.0} ns there and back", usual.nanoseconds);
+                self.report.settings.insert("distance of the CPUs".into(), text);
+                self.usual = Some(usual);
+            }
+            Err(error) => self.report.say(format!("how far apart the CPUs are is not known: {error}")),
+        }
     }
 
     /// Where a switch is in the list.
@@ -245,12 +268,13 @@ impl Bench {
         measure: impl FnMut() -> Result<T, MethodError>,
     ) -> Result<T, MethodError> {
         let tries = if self.repeating < self.plan.repeats { TRIES } else { 1 };
-        let shot = calmest(switch, (most, tries), Result::is_err, measure);
+        let shot = calmest(switch, (most, tries), self.usual, Result::is_err, measure);
         self.repeating += shot.spent;
         self.disturbances.0 += 1;
         self.disturbances.1 += usize::from(shot.tries > 1);
         self.disturbances.2 += usize::from(shot.waited > most);
-        shot.result
+        self.moved += usize::from(shot.moved);
+        if shot.moved { shot.result.and(Err(MethodError::Moved)) } else { shot.result }
     }
 
     /// What else ran on the two CPUs, here and on the host.
@@ -258,6 +282,13 @@ impl Bench {
         let (all, again, disturbed) = self.disturbances;
         let text = format!("{again} of {all} made again, {disturbed} disturbed all the same");
         self.report.settings.insert("disturbed measurements".into(), text);
+        if self.moved > 0 {
+            self.report.say(format!(
+                "the hypervisor moved a CPU during {} of {all} measurements, which are empty: caches were nearer or \
+                 farther than for the others",
+                self.moved
+            ));
+        }
         if again > 0 {
             self.report.say(format!(
                 "other programs ran on these CPUs: {again} of {all} measurements were made again, {disturbed} of them \

@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod clock;
+pub mod distance;
 pub mod hiccup;
 pub mod load;
 pub mod machine;

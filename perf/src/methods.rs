@@ -54,6 +54,9 @@ pub enum MethodError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// A CPU was moved while something was measured.
+    #[error("the hypervisor moved a CPU while it was measured")]
+    Moved,
     /// Nothing came through.
     #[error("no frame was delivered within {seconds:.1} s ({what})")]
     Silent {

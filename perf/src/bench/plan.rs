@@ -74,7 +74,7 @@ impl Plan {
                 macs: crate::methods::scale::MACS.to_vec(),
                 ports: vec![4, 8, 16, 128, 256],
                 chains: vec![1, 2, 4, 8],
-                repeats: Duration::from_secs(120),
+                repeats: Duration::from_secs(240),
                 budget: Duration::from_secs(12 * 60),
             },
             Extent::Quick => Self {
@@ -92,7 +92,7 @@ impl Plan {
                 macs: vec![2, 10_000],
                 ports: vec![16],
                 chains: vec![1, 4],
-                repeats: Duration::from_secs(15),
+                repeats: Duration::from_secs(40),
                 budget: Duration::from_secs(140),
             },
             Extent::Smoke => Self {
