@@ -6,6 +6,7 @@
 //! to the load CPU.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::clock::pin;
@@ -43,7 +44,7 @@ pub const OVS: &str = "ovs";
 pub const TESTPMD: &str = "testpmd_io";
 
 /// Phases that [`run`] tells its [`Progress`] about.
-pub const PHASES: usize = 10;
+pub const PHASES: usize = 11;
 /// A switch that has failed so often is not tried again: each failure may take half a minute.
 const FAILURES: usize = 2;
 /// Steal above this share of a CPU, in percent, is said.
@@ -70,7 +71,7 @@ pub struct Options {
 
 /// A switch that takes part.
 struct Contender {
-    peer: Box<dyn Peer>,
+    peer: Rc<dyn Peer>,
     failures: usize,
     /// Not tried again.
     out: bool,
@@ -144,14 +145,14 @@ impl Bench {
         let ours = Podswitch::new(&daemon);
         let two = Podswitch { name: TWO_COPIES.into(), two_copies: true, ..ours.clone() };
         let lowered = Podswitch { name: LOWERED.into(), copy_level: Some("sse2".into()), ..ours.clone() };
-        let mut peers: Vec<Box<dyn Peer>> = vec![
-            Box::new(ours),
-            Box::new(TestpmdIo::default()),
-            Box::new(two),
-            Box::new(OvsDpdk::default()),
-            Box::new(lowered),
+        let mut peers: Vec<Rc<dyn Peer>> = vec![
+            Rc::new(ours),
+            Rc::new(TestpmdIo::default()),
+            Rc::new(two),
+            Rc::new(OvsDpdk::default()),
+            Rc::new(lowered),
         ];
-        peers.extend(options.named.iter().map(|named| Box::new(named.clone()) as Box<dyn Peer>));
+        peers.extend(options.named.iter().map(|named| Rc::new(named.clone()) as Rc<dyn Peer>));
         let contenders = peers.into_iter().map(|peer| Contender { peer, failures: 0, out: false }).collect();
         Self {
             plan,
@@ -184,10 +185,10 @@ impl Bench {
 
     /// Finds out how far apart the two CPUs usually are. A run that only shows that all works does not care.
     fn look_around(&mut self) {
+        self.progress.phase("the distance of the CPUs");
         if self.plan.extent == Extent::Smoke {
             return;
         }
-        self.progress.phase("the distance of the CPUs");
         match Usual::watch(self.cpus.switch) {
             Ok(usual) => {
                 let text = format!("{:.0} ns there and back", usual.nanoseconds);
@@ -291,9 +292,9 @@ impl Bench {
         }
         if again > 0 {
             self.report.say(format!(
-                "other programs ran on these CPUs: {again} of {all} measurements were made again, {disturbed} of them \
-                 in vain (the generator or the switch waited for its CPU for more than {:.0} % of the time, or {:.1} % \
-                 where latency was measured)",
+                "{again} of {all} measurements were made again because other programs ran on these CPUs or the \
+                 hypervisor moved them; in {disturbed} the generator or the switch waited for its CPU all the same, for \
+                 more than {:.0} % of the time, or {:.1} % where latency was measured",
                 100.0 * DISTURBED,
                 100.0 * DELAYED
             ));

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::quiet::DELAYED;
+use super::quiet::{DELAYED, PATIENCE, TRIES};
 use super::throughput::RATE;
 use super::{Bench, Extent, OURS, OVS};
+use crate::distance::Usual;
 use crate::load::{Load, Stream};
 use crate::methods::MethodError;
 use crate::methods::bed::{Bed, BedPlan, PairTables};
 use crate::methods::latency::{LatencyPoint, Percentile, QUANTILES, SHARES, latency};
-use crate::methods::search::{NDR_AND_PDR, Offered, Searched, Settings, search};
+use crate::methods::search::{NDR_AND_PDR, Offered, Searched, Settings, Trial, Tried, search};
 use crate::report::Curve;
 use crate::traffic::{Size, TrafficSpec};
 
@@ -31,7 +32,7 @@ impl Bench {
                 self.progress.step(&format!("search {} of {}, {name}", round + 1, self.plan.searches));
                 let found = self.place(name).and_then(|place| self.open(place, &plan)).and_then(|mut bed| {
                     let most = self.report.find(name, "v2v_64").and_then(|figure| figure.median);
-                    let found = find(&mut bed, most.map(|rate| rate * 1.1e6), self.plan.extent);
+                    let found = find(&mut bed, most.map(|rate| rate * 1.1e6), self.plan.extent, self.usual);
                     bed.switch.stop();
                     self.keep(name, found)
                 });
@@ -122,7 +123,34 @@ impl Bench {
     }
 }
 
-fn find(bed: &mut Bed, most: Option<f64>, extent: Extent) -> Result<Searched, MethodError> {
+/// Trials that count only if the CPUs were where they usually are.
+struct Placed<'a> {
+    offered: Offered<'a>,
+    usual: Option<Usual>,
+}
+
+impl Trial for Placed<'_> {
+    type Error = MethodError;
+
+    fn run(&mut self, rate: f64, length: Duration) -> Result<Tried, MethodError> {
+        let Some(usual) = self.usual else { return self.offered.run(rate, length) };
+        for _ in 1..TRIES {
+            usual.wait(PATIENCE);
+            let tried = self.offered.run(rate, length)?;
+            if usual.holds() {
+                return Ok(tried);
+            }
+        }
+        self.offered.run(rate, length)
+    }
+}
+
+fn find(
+    bed: &mut Bed,
+    most: Option<f64>,
+    extent: Extent,
+    usual: Option<Usual>,
+) -> Result<Searched, MethodError> {
     let tables = PairTables::new(2, Size::Fixed(64))?;
     let most = most.unwrap_or(30e6);
     let settings = match extent {
@@ -130,6 +158,6 @@ fn find(bed: &mut Bed, most: Option<f64>, extent: Extent) -> Result<Searched, Me
         Extent::Quick => Settings::quick(most),
         Extent::Smoke => Settings { trial: Duration::from_millis(50), trials: 5, ..Settings::quick(most) },
     };
-    let mut trial = Offered { pods: &mut bed.pods, load: tables.load() };
+    let mut trial = Placed { offered: Offered { pods: &mut bed.pods, load: tables.load() }, usual };
     search(&mut trial, &settings, &NDR_AND_PDR)
 }

@@ -1,10 +1,10 @@
 //! Measurements that other programs disturbed are repeated.
 //!
 //! So are those during which the hypervisor moved a CPU: they were made on another machine, so to speak (see
-//! [`crate::distance`]). The kernel says of every thread how long it wanted to run and had to wait. Where the generator or the switch's
-//! worker waited for more than a small share of a measurement, something else ran on its CPU; the measurement is made
-//! again, a few times and as long as the plan has time for it, and the least disturbed one counts. The rule is the
-//! same for every switch, knows nothing of the result, and how often it was applied is in the report.
+//! [`crate::distance`]). The kernel says of every thread how long it wanted to run and had to wait. Where the generator
+//! or the switch's worker waited for more than a small share of a measurement, something else ran on its CPU; the
+//! measurement is made again, a few times and as long as the plan has time for it, and the least disturbed one counts.
+//! The rule is the same for every switch, knows nothing of the result, and how often it was applied is in the report.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) const DELAYED: f64 = 0.002;
 /// A measurement is made at most so often.
 pub(super) const TRIES: usize = 5;
 /// Time to wait for the CPUs to come back to where they usually are, before each.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A measurement and how it was disturbed.
 #[derive(Debug)]
@@ -36,23 +36,28 @@ pub(super) struct Shot<T> {
     pub spent: Duration,
 }
 
-/// Measures until nobody disturbs it for more than the share `most`, or `tries` times. `failed` ends it at once: a failure is a result too.
+/// Measures until nobody disturbs it for more than the share `most`, or `tries` times, and waits before each of several
+/// for the usual place. `failed` ends it at once: a failure is a result too.
 pub(super) fn calmest<T>(
     switch: Option<u32>,
-    (most, tries): (f64, usize),
+    (most, most_tries): (f64, usize),
     usual: Option<Usual>,
     failed: impl Fn(&T) -> bool,
     mut measure: impl FnMut() -> T,
 ) -> Shot<T> {
     let mut best: Option<Shot<T>> = None;
     let mut spent = Duration::ZERO;
-    for tries in 1..=tries.max(1) {
-        spent += usual.map_or(Duration::ZERO, |usual| usual.wait(PATIENCE));
+    for tries in 1..=most_tries.max(1) {
+        let patience = if most_tries > 1 { PATIENCE } else { Duration::ZERO };
+        let wait = usual.map_or(Duration::ZERO, |usual| usual.wait(patience));
+        // Whoever waited to the end does not know whether it was worth while.
+        let elsewhere = usual.is_some_and(|usual| wait >= patience && !usual.holds());
+        spent += wait;
         let (before, begin) = (Times::of(switch), Instant::now());
         let result = measure();
         let took = begin.elapsed();
         let waited = before.waited(&Times::of(switch), took.as_nanos() as f64);
-        let moved = usual.is_some_and(|usual| !usual.holds());
+        let moved = elsewhere || usual.is_some_and(|usual| !usual.holds());
         let done = (waited <= most && !moved) || failed(&result);
         if best.as_ref().is_none_or(|best| (moved, waited) < (best.moved, best.waited)) {
             best = Some(Shot { result, waited, moved, tries, spent });
