@@ -71,8 +71,8 @@ impl ReceiveQueue {
         let ring = Ring::new(arena, size, room, features)?;
         let mergeable = features.contains(Features::MRG_RXBUF);
         let mut queue = Self { ring, mergeable, malformed: 0, entries: [(0, 0); MOST as usize] };
-        (0..size).for_each(|id| queue.ring.offer(id, room, WRITE));
-        queue.ring.publish();
+        (0..size).for_each(|id| queue.ring.offer(id, id, room, WRITE));
+        queue.ring.publish(size);
         Some(queue)
     }
 
@@ -92,7 +92,7 @@ impl ReceiveQueue {
         if count == 0 {
             return 0;
         }
-        let first = self.ring.next_used;
+        let (first, offered) = (self.ring.next_used, self.ring.next_avail);
         for i in 0..count {
             let entry = self.ring.used_entry(first.wrapping_add(i));
             self.ring.prefetch_frame(entry.0);
@@ -114,7 +114,7 @@ impl ReceiveQueue {
                     frames += 1;
                 }
                 // Offered only now that the frame was looked at.
-                self.give_back(first.wrapping_add(i - used), used);
+                self.give_back(first.wrapping_add(i - used), offered.wrapping_add(i - used), used);
                 continue;
             }
             if len < self.ring.header {
@@ -127,12 +127,12 @@ impl ReceiveQueue {
                 frame(&Received { frame: at, len, buffers: 1, queue: PhantomData });
                 frames += 1;
             }
-            self.ring.offer(id, self.ring.room, WRITE);
+            self.ring.offer(offered.wrapping_add(i), id, self.ring.room, WRITE);
             i += 1;
         }
         self.ring.next_used = first.wrapping_add(i);
         if i > 0 {
-            self.ring.publish();
+            self.ring.publish(offered.wrapping_add(i));
         }
         frames
     }
@@ -167,10 +167,10 @@ impl ReceiveQueue {
         (buffers, Some(whole))
     }
 
-    fn give_back(&mut self, position: u16, count: u16) {
+    fn give_back(&self, position: u16, offered: u16, count: u16) {
         for i in 0..count {
             let (id, _) = self.ring.used_entry(position.wrapping_add(i));
-            self.ring.offer(id, self.ring.room, WRITE);
+            self.ring.offer(offered.wrapping_add(i), id, self.ring.room, WRITE);
         }
     }
 

@@ -31,7 +31,8 @@ pub(super) struct Ring {
     used: NonNull<u8>,
     frames: NonNull<u8>,
     stride: usize,
-    mask: u16,
+    /// As wide as an address, and so never loaded together with an index that was just stored.
+    mask: usize,
     /// Every id is its position modulo the size, for ever (virtio 1.2 §2.7.9).
     pub in_order: bool,
     /// Bytes of the virtio header.
@@ -69,13 +70,13 @@ impl Ring {
         let buffers = arena.allocate(stride as u64 * entries, LINE as u64)?;
         let frames = buffers.plus(LINE as u64);
         let pointer = |at: Place| NonNull::new(arena.frontend(at).0 as *mut u8);
-        let mut ring = Self {
+        let ring = Self {
             desc: pointer(desc)?,
             avail: pointer(avail)?,
             used: pointer(used)?,
             frames: pointer(frames)?,
             stride,
-            mask: size - 1,
+            mask: usize::from(size) - 1,
             in_order: features.contains(Features::IN_ORDER),
             header,
             room: room.max(LINE as u32),
@@ -97,7 +98,6 @@ impl Ring {
         };
         ring.word16(ring.avail, 0).store(AVAIL_NO_INTERRUPT.to_le(), Ordering::Relaxed);
         (0..size).for_each(|id| ring.enter(id, id));
-        ring.kicked_at = 0;
         Some(ring)
     }
 
@@ -115,12 +115,12 @@ impl Ring {
 
     #[inline(always)]
     pub(super) fn size(&self) -> u16 {
-        self.mask + 1
+        self.setup.size
     }
 
     #[inline(always)]
     pub(super) fn wrap(&self, position: u16) -> u16 {
-        position & self.mask
+        position & self.mask as u16
     }
 
     /// Entries that the device has, or has used and nobody has looked at.
@@ -160,42 +160,43 @@ impl Ring {
     /// Id and length in the used entry at `position`.
     #[inline(always)]
     pub(super) fn used_entry(&self, position: u16) -> (u16, u32) {
-        let at = 4 + 8 * usize::from(position & self.mask);
+        let at = 4 + 8 * (usize::from(position) & self.mask);
         let len = u32::from_le(self.word32(self.used, at + 4).load(Ordering::Relaxed));
         if self.in_order {
-            return (position & self.mask, len);
+            return (self.wrap(position), len);
         }
         let id = u32::from_le(self.word32(self.used, at).load(Ordering::Relaxed));
-        (id as u16 & self.mask, len)
+        (self.wrap(id as u16), len)
     }
 
-    /// Writes descriptor `id` for a buffer with `len` bytes of frame, and enters it as the next available.
+    /// Writes descriptor `id` for a buffer with `len` bytes of frame, and enters it as available at `position`, from
+    /// `next_avail` on. The caller counts positions itself: an index that every frame stores and loads again waits
+    /// for the stores to memory before it, which come from another core's cache.
     #[inline(always)]
-    pub(super) fn offer(&mut self, id: u16, len: u32, flags: u16) {
-        let id = id & self.mask;
-        let at = 16 * usize::from(id);
-        let addr = self.guest + (self.stride * usize::from(id)) as u64;
+    pub(super) fn offer(&self, position: u16, id: u16, len: u32, flags: u16) {
+        let id = usize::from(id) & self.mask;
+        let addr = self.guest + (self.stride * id) as u64;
         let rest = u64::from(len + self.header) | u64::from(flags) << 32;
-        self.word64(self.desc, at).store(addr.to_le(), Ordering::Relaxed);
-        self.word64(self.desc, at + 8).store(rest.to_le(), Ordering::Relaxed);
+        self.word64(self.desc, 16 * id).store(addr.to_le(), Ordering::Relaxed);
+        self.word64(self.desc, 16 * id + 8).store(rest.to_le(), Ordering::Relaxed);
         if !self.in_order {
-            self.enter(self.next_avail, id);
+            self.enter(position, id as u16);
         }
-        self.next_avail = self.next_avail.wrapping_add(1);
     }
 
     /// Writes an available entry, where it is not there already: a line that both sides only read stays with both.
     #[inline(always)]
-    fn enter(&mut self, position: u16, id: u16) {
-        let entry = self.word16(self.avail, 4 + 2 * usize::from(position & self.mask));
+    fn enter(&self, position: u16, id: u16) {
+        let entry = self.word16(self.avail, 4 + 2 * (usize::from(position) & self.mask));
         if entry.load(Ordering::Relaxed) != id.to_le() {
             entry.store(id.to_le(), Ordering::Relaxed);
         }
     }
 
-    /// Shows the device everything offered.
+    /// Shows the device everything offered before `position`.
     #[inline(always)]
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self, position: u16) {
+        self.next_avail = position;
         self.word16(self.avail, 2).store(self.next_avail.to_le(), Ordering::Release);
     }
 
@@ -203,7 +204,7 @@ impl Ring {
     #[inline(always)]
     pub(super) fn frame(&self, id: u16) -> NonNull<u8> {
         // SAFETY: by the module's invariant there are `mask + 1` buffers, `stride` bytes apart.
-        unsafe { self.frames.add(self.stride * usize::from(id & self.mask)) }
+        unsafe { self.frames.add(self.stride * (usize::from(id) & self.mask)) }
     }
 
     /// Brings near what is read of buffer `id` first: the end of its header and its first line.
@@ -217,7 +218,7 @@ impl Ring {
     /// Brings descriptor and first line of buffer `id` near, to be written.
     #[inline(always)]
     pub(super) fn prefetch_to_write(&self, id: u16) {
-        prefetch_write(self.desc.as_ptr().wrapping_add(16 * usize::from(id & self.mask)));
+        prefetch_write(self.desc.as_ptr().wrapping_add(16 * (usize::from(id) & self.mask)));
         prefetch_write(self.frame(id).as_ptr());
     }
 

@@ -94,9 +94,9 @@ impl SendQueue {
             let id = self.id(position);
             let mut slot = Slot { frame: self.ring.frame(id), room: self.ring.room, queue: PhantomData };
             let len = fill(&mut slot).min(self.ring.room);
-            self.ring.offer(id, len, 0);
+            self.ring.offer(position, id, len, 0);
         }
-        self.ring.publish();
+        self.ring.publish(first.wrapping_add(count));
         count
     }
 
