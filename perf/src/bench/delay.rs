@@ -1,8 +1,8 @@
 //! Rates without loss, and latency at shares of them, of podswitch and OVS in turn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::quiet::{DELAYED, PATIENCE, TRIES};
+use super::quiet::{DELAYED, DISTURBED, TRIES, calmest};
 use super::throughput::RATE;
 use super::{Bench, Extent, OURS, OVS};
 use crate::distance::Usual;
@@ -19,6 +19,8 @@ const SWITCHES: [&str; 2] = [OURS, OVS];
 const NAMES: [&str; 5] = ["p50", "p90", "p99", "p999", "p9999"];
 /// A trial of a full run; more of them tell more than longer ones.
 const TRIAL: Duration = Duration::from_millis(500);
+/// Time in which a search makes disturbed trials again; twice as long in a full run.
+const REPEATED: Duration = Duration::from_secs(15);
 /// Above this share of lost or late frames the load was not what it should be.
 const STRAYED: f64 = 0.01;
 
@@ -123,25 +125,23 @@ impl Bench {
     }
 }
 
-/// Trials that count only if the CPUs were where they usually are.
+/// Trials that count only if nothing disturbed them and the CPUs were where they usually are.
 struct Placed<'a> {
     offered: Offered<'a>,
+    switch: Option<u32>,
     usual: Option<Usual>,
+    /// No trial is made again after this.
+    until: Instant,
 }
 
 impl Trial for Placed<'_> {
     type Error = MethodError;
 
     fn run(&mut self, rate: f64, length: Duration) -> Result<Tried, MethodError> {
-        let Some(usual) = self.usual else { return self.offered.run(rate, length) };
-        for _ in 1..TRIES {
-            usual.wait(PATIENCE);
-            let tried = self.offered.run(rate, length)?;
-            if usual.holds() {
-                return Ok(tried);
-            }
-        }
-        self.offered.run(rate, length)
+        let tries = if Instant::now() < self.until { TRIES } else { 1 };
+        let offered = &mut self.offered;
+        calmest(self.switch, (DISTURBED, tries), self.usual, Result::is_err, || offered.run(rate, length))
+            .result
     }
 }
 
@@ -158,6 +158,9 @@ fn find(
         Extent::Quick => Settings::quick(most),
         Extent::Smoke => Settings { trial: Duration::from_millis(50), trials: 5, ..Settings::quick(most) },
     };
-    let mut trial = Placed { offered: Offered { pods: &mut bed.pods, load: tables.load() }, usual };
+    let switch = bed.switch.pid();
+    let until = Instant::now() + REPEATED * if extent == Extent::Full { 2 } else { 1 };
+    let offered = Offered { pods: &mut bed.pods, load: tables.load() };
+    let mut trial = Placed { offered, switch, usual, until };
     search(&mut trial, &settings, &NDR_AND_PDR)
 }

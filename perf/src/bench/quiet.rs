@@ -19,7 +19,7 @@ pub(super) const DELAYED: f64 = 0.002;
 /// A measurement is made at most so often.
 pub(super) const TRIES: usize = 5;
 /// Time to wait for the CPUs to come back to where they usually are, before each.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A measurement and how it was disturbed.
 #[derive(Debug)]
