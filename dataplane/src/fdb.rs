@@ -63,6 +63,27 @@ struct Slot<'a> {
     age: &'a AtomicU32,
 }
 
+impl Bucket {
+    /// The entry of `mac`, which is not 0, and its word. All words are compared and none is guessed first: where an address
+    /// stands is as good as random, and a wrong guess costs the processor more than the comparisons.
+    #[inline(always)]
+    fn find(&self, mac: u64) -> Option<(Slot<'_>, u64)> {
+        let stands = |word: u64| (word ^ mac) << 16 == 0;
+        let mut hits = 0u32;
+        for (i, word) in self.words.iter().enumerate() {
+            hits |= u32::from(stands(word.load(Ordering::Relaxed))) << i;
+        }
+        if hits == 0 || mac == 0 {
+            return None;
+        }
+        let i = hits.trailing_zeros() as usize;
+        let slot = Slot { word: &self.words[i], age: &self.ages[i] };
+        let word = slot.word.load(Ordering::Relaxed);
+        // Another worker may have changed it since.
+        stands(word).then_some((slot, word))
+    }
+}
+
 impl Fdb {
     /// A table for about `size` addresses of which one port may learn `quota`; `key` is secret.
     pub(crate) fn new(size: u32, quota: u32, key: u64) -> Self {
@@ -81,12 +102,22 @@ impl Fdb {
         }
     }
 
+    /// The upper bits of the product depend on all bits of its factors.
+    #[inline(always)]
+    fn hash(&self, mac: u64) -> u64 {
+        (mac ^ (self.key >> 16)).wrapping_mul(self.key)
+    }
+
+    /// The bucket in which `mac` stands unless that was full.
+    #[inline(always)]
+    fn first(&self, mac: u64) -> usize {
+        ((self.hash(mac) >> 40) & self.mask) as usize
+    }
+
     /// The two buckets in which `mac` may stand.
     #[inline(always)]
     fn pair(&self, mac: u64) -> [&Bucket; 2] {
-        let hash = (mac ^ (self.key >> 16)).wrapping_mul(self.key);
-        // The upper bits of a product depend on all bits of its factors.
-        let (a, b) = ((hash >> 40) & self.mask, (hash >> 20) & self.mask);
+        let (a, b) = ((self.hash(mac) >> 40) & self.mask, (self.hash(mac) >> 20) & self.mask);
         let b = if a == b { (b + 1) & self.mask } else { b };
         [&self.buckets[a as usize], &self.buckets[b as usize]]
     }
@@ -100,37 +131,52 @@ impl Fdb {
             .chain((0..second).map(move |i| Slot { word: &b.words[i], age: &b.ages[i] }))
     }
 
-    /// Brings the buckets of `mac` near.
+    /// Brings the first bucket of `mac` near: most addresses stand there, as the second is for those that found it full.
     #[inline(always)]
     pub(crate) fn prefetch(&self, mac: u64) {
-        for bucket in self.pair(mac) {
-            vhost::guest::prefetch(vhost::address::HostAddr(std::ptr::from_ref(bucket) as usize));
-        }
+        let bucket = std::ptr::from_ref(&self.buckets[self.first(mac)]);
+        vhost::guest::prefetch(vhost::address::HostAddr(bucket as usize));
     }
 
     /// Where `mac` (low 48 bits) is.
     #[inline(always)]
     pub(crate) fn lookup(&self, mac: u64) -> Option<Dest> {
-        for bucket in self.pair(mac) {
-            for word in &bucket.words {
-                let word = word.load(Ordering::Relaxed);
-                if word & MAC_BITS == mac && word != 0 {
-                    return Some(dest_of(word));
-                }
-            }
+        let (_, word) = self.find(mac)?;
+        Some(dest_of(word))
+    }
+
+    /// The entry of `mac`, and its word as it was found.
+    #[inline(always)]
+    fn find(&self, mac: u64) -> Option<(Slot<'_>, u64)> {
+        let [a, b] = self.pair(mac);
+        a.find(mac).or_else(|| b.find(mac))
+    }
+
+    /// Whether `mac` (not 0) is known as learned behind `dest`, where most addresses stand; it was seen `now`. The short way
+    /// of [`Fdb::learn`], which has the answer if this says no.
+    #[inline(always)]
+    pub(crate) fn refresh(&self, mac: u64, dest: Dest, now: u32) -> bool {
+        let bucket = &self.buckets[self.first(mac)];
+        let wanted = mac | place_of(dest);
+        let mut hits = 0u32;
+        for (i, word) in bucket.words.iter().enumerate() {
+            hits |= u32::from(word.load(Ordering::Relaxed) == wanted) << i;
         }
-        None
+        if hits == 0 {
+            return false;
+        }
+        let age = &bucket.ages[hits.trailing_zeros() as usize];
+        if age.load(Ordering::Relaxed) != now {
+            age.store(now, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Learns that `mac` is behind `dest` (a trusted port). Called by workers for each frame of such a port; writes
     /// only if something changed, at most once a second for an address.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn learn(&self, mac: u64, dest: Dest, now: u32) -> Entered {
-        for slot in self.slots(mac) {
-            let word = slot.word.load(Ordering::Relaxed);
-            if word & MAC_BITS != mac || word == 0 {
-                continue;
-            }
+        if let Some((slot, word)) = self.find(mac) {
             let owner = dest_of(word);
             if owner == dest {
                 if word & PINNED == 0 && slot.age.load(Ordering::Relaxed) != now {

@@ -2,6 +2,7 @@
 //! decision for each frame: [`admit`](Stage::admit), then [`forward`](Stage::forward). Sending is [`crate::emit`].
 
 use vhost::guest::Level;
+use vhost::ring::BURST;
 
 use crate::burst::{Burst, DROPPED, Ethernet, FLOOD, UNDECIDED};
 use crate::counters::PortTally;
@@ -148,44 +149,51 @@ impl<'a> Stage<'a> {
 
     /// A trusted port: every source is learned.
     fn admit_any(&self, burst: &mut Burst) {
+        let fdb = &self.network.fdb;
         let (mut src, mut dst) = (0, 0);
-        for i in 0..burst.count() {
+        let mut sources = [0; BURST];
+        for (i, source) in sources.iter_mut().enumerate().take(burst.count()) {
             let ethernet = burst.ethernet(i);
             burst.dst[i] = ethernet.dst;
+            *source = ethernet.src;
             if ethernet.dst != dst {
                 dst = ethernet.dst;
-                self.network.fdb.prefetch(dst);
+                fdb.prefetch(dst);
             }
             if ethernet.src != src {
                 src = ethernet.src;
-                self.network.fdb.prefetch(src);
+                fdb.prefetch(src);
             }
         }
         let mut last = 0;
-        for i in 0..burst.count() {
+        for (i, &src) in sources.iter().enumerate().take(burst.count()) {
             if !self.length_is_right(burst.frame_len(i)) {
                 self.drop_length(burst, i);
                 continue;
             }
-            let ethernet = burst.ethernet(i);
-            if ethernet.dst & RESERVED_MASK == RESERVED {
+            if burst.dst[i] & RESERVED_MASK == RESERVED {
                 self.drop_frame(burst, i, DropReason::ReservedMulticast);
-                continue;
-            }
-            if ethernet.src == last {
-                continue;
-            }
-            if ethernet.src == 0 || Ethernet::is_group(ethernet.src) {
-                self.drop_frame(burst, i, DropReason::SourceMacInvalid);
-                continue;
-            }
-            // A full table or share only means that frames to the address are flooded.
-            if self.network.fdb.learn(ethernet.src, self.port.dest, self.now) == Entered::InUse {
-                self.drop_frame(burst, i, DropReason::MacInUse);
+            } else if src == last || (src != 0 && fdb.refresh(src, self.port.dest, self.now)) {
+                last = src;
             } else {
-                last = ethernet.src;
+                last = self.learn(burst, i, src, last);
             }
         }
+    }
+
+    /// Learns a source that does not stand where it is looked for first. Returns the source that was last in order.
+    #[inline(never)]
+    fn learn(&self, burst: &mut Burst, i: usize, src: u64, last: u64) -> u64 {
+        if src == 0 || Ethernet::is_group(src) {
+            self.drop_frame(burst, i, DropReason::SourceMacInvalid);
+            return last;
+        }
+        // A full table or share only means that frames to the address are flooded.
+        if self.network.fdb.learn(src, self.port.dest, self.now) == Entered::InUse {
+            self.drop_frame(burst, i, DropReason::MacInUse);
+            return last;
+        }
+        src
     }
 
     /// Finds the port that each frame goes to.
