@@ -20,7 +20,7 @@ const NAMES: [&str; 5] = ["p50", "p90", "p99", "p999", "p9999"];
 /// A trial of a full run; more of them tell more than longer ones.
 const TRIAL: Duration = Duration::from_millis(500);
 /// Time in which a search makes disturbed trials again; twice as long in a full run.
-const REPEATED: Duration = Duration::from_secs(15);
+const REPEATED: Duration = Duration::from_secs(6);
 /// Above this share of lost or late frames the load was not what it should be.
 const STRAYED: f64 = 0.01;
 

@@ -92,7 +92,7 @@ impl Plan {
                 macs: vec![2, 10_000],
                 ports: vec![16],
                 chains: vec![1, 4],
-                repeats: Duration::from_secs(40),
+                repeats: Duration::from_secs(25),
                 budget: Duration::from_secs(140),
             },
             Extent::Smoke => Self {
