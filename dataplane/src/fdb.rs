@@ -6,6 +6,8 @@
 //! may stand in either of two buckets, chosen by a keyed multiply hash. Workers look up, learn and adopt; declared
 //! entries, ageing and flushing belong to one control thread at a time. Nothing is allocated after creation.
 
+use vhost::guest::Level;
+
 use crate::ids::MacAddr;
 use crate::report::MacKind;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -24,7 +26,7 @@ const ADOPTED: u64 = 1 << 62;
 const PINNED: u64 = DECLARED | ADOPTED;
 
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Bucket {
     words: [AtomicU64; WAYS],
     ages: [AtomicU32; WAYS],
@@ -64,6 +66,21 @@ struct Slot<'a> {
 }
 
 impl Bucket {
+    /// A bit for each word that is `wanted`.
+    #[inline(always)]
+    #[cfg_attr(not(loom), expect(unsafe_code, reason = "a line is compared at once"))]
+    fn equal<L: Level>(&self, wanted: u64) -> u32 {
+        const WORDS: u32 = (1 << WAYS) - 1;
+        #[cfg(not(loom))]
+        // SAFETY: a bucket is a line of 64 bytes, aligned; the words are its first.
+        return unsafe { L::equal(std::ptr::from_ref(self).cast(), wanted) } & WORDS;
+        #[cfg(loom)]
+        {
+            let stands = |i: usize| u32::from(self.words[i].load(Ordering::Relaxed) == wanted) << i;
+            (0..WAYS).map(stands).sum::<u32>() & WORDS
+        }
+    }
+
     /// The entry of `mac`, which is not 0, and its word. All words are compared and none is guessed first: where an address
     /// stands is as good as random, and a wrong guess costs the processor more than the comparisons.
     #[inline(always)]
@@ -155,13 +172,10 @@ impl Fdb {
     /// Whether `mac` (not 0) is known as learned behind `dest`, where most addresses stand; it was seen `now`. The short way
     /// of [`Fdb::learn`], which has the answer if this says no.
     #[inline(always)]
-    pub(crate) fn refresh(&self, mac: u64, dest: Dest, now: u32) -> bool {
+    pub(crate) fn refresh<L: Level>(&self, mac: u64, dest: Dest, now: u32) -> bool {
         let bucket = &self.buckets[self.first(mac)];
         let wanted = mac | place_of(dest);
-        let mut hits = 0u32;
-        for (i, word) in bucket.words.iter().enumerate() {
-            hits |= u32::from(word.load(Ordering::Relaxed) == wanted) << i;
-        }
+        let hits = bucket.equal::<L>(wanted);
         if hits == 0 {
             return false;
         }

@@ -53,7 +53,7 @@ impl<'a> Stage<'a> {
         match self.port.admission.mac {
             MacRule::Own(mac) => self.admit_own::<L>(burst, mac),
             MacRule::Adopt => self.admit_own::<L>(burst, self.port.shared.adopted()),
-            MacRule::Any => self.admit_any(burst),
+            MacRule::Any => self.admit_any::<L>(burst),
         }
     }
 
@@ -148,7 +148,7 @@ impl<'a> Stage<'a> {
     }
 
     /// A trusted port: every source is learned.
-    fn admit_any(&self, burst: &mut Burst) {
+    fn admit_any<L: Level>(&self, burst: &mut Burst) {
         let fdb = &self.network.fdb;
         let (mut src, mut dst) = (0, 0);
         let mut sources = [0; BURST];
@@ -173,12 +173,13 @@ impl<'a> Stage<'a> {
             }
             if burst.dst[i] & RESERVED_MASK == RESERVED {
                 self.drop_frame(burst, i, DropReason::ReservedMulticast);
-            } else if src == last || (src != 0 && fdb.refresh(src, self.port.dest, self.now)) {
+            } else if src == last || (src != 0 && fdb.refresh::<L>(src, self.port.dest, self.now)) {
                 last = src;
             } else {
                 last = self.learn(burst, i, src, last);
             }
         }
+        L::done();
     }
 
     /// Learns a source that does not stand where it is looked for first. Returns the source that was last in order.

@@ -27,6 +27,21 @@ pub trait Level: Copy + Send + Sync + 'static {
     /// changed by somebody else meanwhile; then the bytes copied are unspecified.
     unsafe fn copy(dst: *mut u8, src: *const u8, len: usize);
 
+    /// A bit for each of the eight words that equals `wanted`. They are read in any order, each at once.
+    ///
+    /// # Safety
+    /// `words` must be a multiple of 64 and readable for 64 bytes. Other threads may change the words.
+    #[inline(always)]
+    unsafe fn equal(words: *const u64, wanted: u64) -> u32 {
+        let mut equal = 0;
+        for i in 0..8 {
+            // SAFETY: one of the eight words, aligned; shared memory is accessed atomically.
+            let word = unsafe { AtomicU64::from_ptr(words.cast_mut().add(i)) }.load(Ordering::Relaxed);
+            equal |= u32::from(word == wanted) << i;
+        }
+        equal
+    }
+
     /// To be called after the last copy of a pass: leaves the vector unit as compiled code expects it.
     #[inline(always)]
     fn done() {}

@@ -50,3 +50,33 @@ fn fields_are_little_endian() {
         assert_eq!(load_u64(at), 0xA1B2_C3D4_1234_0000);
     }
 }
+
+#[repr(align(64))]
+struct Line([u64; 8]);
+
+struct EqualCase<'a>(&'a Line, u64);
+
+impl LevelTask for EqualCase<'_> {
+    type Output = u32;
+    fn run<L: Level>(self) -> u32 {
+        // SAFETY: the line is aligned and readable.
+        let equal = unsafe { L::equal(self.0.0.as_ptr(), self.1) };
+        L::done();
+        equal
+    }
+}
+
+#[test]
+fn every_level_finds_equal_words() {
+    let supported = CopyLevel::all().iter().position(|l| *l == CopyLevel::supported()).unwrap();
+    for &level in &CopyLevel::all()[..=supported] {
+        for bits in 0..=255u32 {
+            let wanted = 0x8000_1234_5678_9ABC;
+            let line =
+                Line(std::array::from_fn(
+                    |i| if bits >> i & 1 == 1 { wanted } else { wanted ^ 1 << (i * 9) },
+                ));
+            assert_eq!(dispatch(level, EqualCase(&line, wanted)), bits, "{level:?}");
+        }
+    }
+}

@@ -73,7 +73,7 @@ unsafe fn copy_16_to_32(dst: *mut u8, src: *const u8, len: usize) {
 /// Defines `Level` for a type from its code for 32 to 64 bytes, and its loop of 64-byte steps with the last
 /// 64 bytes overlapping.
 macro_rules! level {
-    ($type:ident, $name:literal, mid: [$($mid:literal),*], loop: [$($step:literal),*], tail: [$($tail:literal),*], done: $done:expr) => {
+    ($type:ident, $name:literal, mid: [$($mid:literal),*], loop: [$($step:literal),*], tail: [$($tail:literal),*], done: $done:expr, equal: { $($equal:tt)* }) => {
         impl Level for $type {
             const NAME: &'static str = $name;
 
@@ -108,6 +108,8 @@ macro_rules! level {
             fn done() {
                 $done
             }
+
+            $($equal)*
         }
     };
 }
@@ -126,16 +128,51 @@ level!(Sse2, "sse2",
            "movdqu [{d} + {o}], xmm0", "movdqu [{d} + {o} + 16], xmm1", "movdqu [{d} + {o} + 32], xmm2", "movdqu [{d} + {o} + 48], xmm3"],
     tail: ["movdqu xmm0, [{s} + {e}]", "movdqu xmm1, [{s} + {e} + 16]", "movdqu xmm2, [{s} + {e} + 32]", "movdqu xmm3, [{s} + {e} + 48]",
            "movdqu [{d} + {e}], xmm0", "movdqu [{d} + {e} + 16], xmm1", "movdqu [{d} + {e} + 32], xmm2", "movdqu [{d} + {e} + 48], xmm3"],
-    done: ());
+    done: (),
+    equal: {});
 
 level!(Avx2, "avx2",
-    mid: ["vmovdqu ymm0, [{s}]", "vmovdqu ymm1, [{s} + {n} - 32]", "vmovdqu [{d}], ymm0", "vmovdqu [{d} + {n} - 32], ymm1"],
-    loop: ["vmovdqu ymm0, [{s} + {o}]", "vmovdqu ymm1, [{s} + {o} + 32]", "vmovdqu [{d} + {o}], ymm0", "vmovdqu [{d} + {o} + 32], ymm1"],
-    tail: ["vmovdqu ymm0, [{s} + {e}]", "vmovdqu ymm1, [{s} + {e} + 32]", "vmovdqu [{d} + {e}], ymm0", "vmovdqu [{d} + {e} + 32], ymm1"],
-    done: zero_upper());
+mid: ["vmovdqu ymm0, [{s}]", "vmovdqu ymm1, [{s} + {n} - 32]", "vmovdqu [{d}], ymm0", "vmovdqu [{d} + {n} - 32], ymm1"],
+loop: ["vmovdqu ymm0, [{s} + {o}]", "vmovdqu ymm1, [{s} + {o} + 32]", "vmovdqu [{d} + {o}], ymm0", "vmovdqu [{d} + {o} + 32], ymm1"],
+tail: ["vmovdqu ymm0, [{s} + {e}]", "vmovdqu ymm1, [{s} + {e} + 32]", "vmovdqu [{d} + {e}], ymm0", "vmovdqu [{d} + {e} + 32], ymm1"],
+done: zero_upper(),
+equal: {
+    #[inline(always)]
+    unsafe fn equal(words: *const u64, wanted: u64) -> u32 {
+        let (low, high): (u32, u32);
+        // SAFETY: reads the 64 bytes that the caller promises; aligned words are not torn.
+        unsafe {
+            asm!(
+                "vmovq xmm0, {w}", "vpbroadcastq ymm0, xmm0",
+                "vpcmpeqq ymm1, ymm0, [{s}]", "vpcmpeqq ymm0, ymm0, [{s} + 32]",
+                "vmovmskpd {l:e}, ymm1", "vmovmskpd {h:e}, ymm0",
+                w = in(reg) wanted, s = in(reg) words, l = out(reg) low, h = out(reg) high,
+                out("xmm0") _, out("xmm1") _,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        low | high << 4
+    }
+});
 
 level!(Avx512, "avx512",
-    mid: ["vmovdqu ymm0, [{s}]", "vmovdqu ymm1, [{s} + {n} - 32]", "vmovdqu [{d}], ymm0", "vmovdqu [{d} + {n} - 32], ymm1"],
-    loop: ["vmovdqu64 zmm0, [{s} + {o}]", "vmovdqu64 [{d} + {o}], zmm0"],
-    tail: ["vmovdqu64 zmm0, [{s} + {e}]", "vmovdqu64 [{d} + {e}], zmm0"],
-    done: zero_upper());
+mid: ["vmovdqu ymm0, [{s}]", "vmovdqu ymm1, [{s} + {n} - 32]", "vmovdqu [{d}], ymm0", "vmovdqu [{d} + {n} - 32], ymm1"],
+loop: ["vmovdqu64 zmm0, [{s} + {o}]", "vmovdqu64 [{d} + {o}], zmm0"],
+tail: ["vmovdqu64 zmm0, [{s} + {e}]", "vmovdqu64 [{d} + {e}], zmm0"],
+done: zero_upper(),
+equal: {
+    #[inline(always)]
+    unsafe fn equal(words: *const u64, wanted: u64) -> u32 {
+        let equal: u32;
+        // SAFETY: reads the 64 bytes that the caller promises; aligned words are not torn.
+        unsafe {
+            asm!(
+                "vpbroadcastq zmm0, {w}", "vpcmpeqq k1, zmm0, [{s}]", "kmovw {m:e}, k1",
+                w = in(reg) wanted, s = in(reg) words, m = lateout(reg) equal,
+                out("xmm0") _, out("k1") _,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        equal
+    }
+});
