@@ -105,13 +105,14 @@ impl Runner {
     }
 
     fn reconfigure(&self) -> anyhow::Result<()> {
-        for _ in 0..3 {
+        for _ in 0..2 {
             let mut bed = self.pair()?;
             let switch = bed.switch.as_podswitch().context("it is podswitch")?;
             let settings = reconfigure::Settings { time: Duration::from_secs(5), huge: true };
             let outcome = reconfigure::reconfigure(switch, &mut bed.pods, settings, &self.cpus)?;
             println!("lost {} in {:.1} s", outcome.lost(), outcome.time.as_secs_f64());
             println!("  {:?}\n  {:?}\n  drops {:?}", outcome.changed, outcome.streams, outcome.drops);
+            println!("  worker waited {:?}, longest turn {:?}", outcome.worker_waited, outcome.longest_turn);
         }
         Ok(())
     }

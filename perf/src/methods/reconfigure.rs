@@ -45,6 +45,11 @@ pub struct Reconfiguration {
     pub drops: Vec<(String, String, u64)>,
     /// How long it took.
     pub time: Duration,
+    /// Time in it that the worker was kept from running by another thread on its CPU: what of a gap is not the
+    /// switch's.
+    pub worker_waited: Duration,
+    /// The worker's longest turn since its start.
+    pub longest_turn: Duration,
 }
 
 impl Reconfiguration {
@@ -65,7 +70,7 @@ pub fn reconfigure(
     settings: Settings,
     cpus: &Cpus,
 ) -> Result<Reconfiguration, MethodError> {
-    let mut tracking = Tracking::new(there_and_back(|stream| stream), PATIENCE);
+    let mut tracking = Tracking::new(there_and_back(WINDOW, |stream| stream), PATIENCE);
     tracking.run(pods, Duration::from_millis(200));
     if tracking.received() == 0 {
         return Err(MethodError::Silent { what: "before the changes", seconds: 0.2 });
@@ -78,7 +83,7 @@ pub fn reconfigure(
         worker: cpus.switch,
         huge: settings.huge,
     };
-    let before = switch.api().drops()?;
+    let (before, waited) = (switch.api().drops()?, worker(switch.api())?.0);
     let begin = Instant::now();
     let stop = AtomicBool::new(false);
     let changed = std::thread::scope(|scope| {
@@ -90,18 +95,36 @@ pub fn reconfigure(
         while !changes.is_finished() {
             tracking.run(pods, Duration::from_millis(1));
             stop.store(begin.elapsed() >= settings.time, Ordering::Relaxed);
+            // Where it shares our CPU, each call of the API would wait for our time slice to end.
+            std::thread::yield_now();
         }
         changes.join().unwrap_or(Err(MethodError::Beside))
     })?;
     let time = begin.elapsed();
     tracking.drain(pods);
     let drops = since(&before, switch.api().drops()?);
-    Ok(Reconfiguration { streams: tracking.accounts(), changed, drops, time })
+    let (waited_after, longest_turn) = worker(switch.api())?;
+    Ok(Reconfiguration {
+        streams: tracking.accounts(),
+        changed,
+        drops,
+        time,
+        worker_waited: waited_after.saturating_sub(waited),
+        longest_turn,
+    })
+}
+
+/// How long workers waited for their CPUs since they started, and the longest turn of any.
+fn worker(api: &PodswitchApi) -> Result<(Duration, Duration), MethodError> {
+    let workers = api.workers()?.workers;
+    let waited = workers.iter().map(|worker| worker.waiting_ns).sum();
+    let turn = workers.iter().map(|worker| worker.longest_turn_ns).max().unwrap_or(0);
+    Ok((Duration::from_nanos(waited), Duration::from_nanos(turn)))
 }
 
 /// Streams both ways between the first two pods.
-pub(super) fn there_and_back(shape: impl Fn(Tracked) -> Tracked) -> Vec<Tracked> {
-    let stream = |from: usize, to: usize| shape(Tracked::new((from, mac(from)), (to, mac(to)), WINDOW));
+pub(super) fn there_and_back(window: u16, shape: impl Fn(Tracked) -> Tracked) -> Vec<Tracked> {
+    let stream = |from: usize, to: usize| shape(Tracked::new((from, mac(from)), (to, mac(to)), window));
     vec![stream(0, 1), stream(1, 0)]
 }
 

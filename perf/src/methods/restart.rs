@@ -15,6 +15,9 @@ use crate::pod::Pod;
 /// Frames per second of each stream.
 pub const RATE: f64 = 10_000.0;
 
+/// More than what the streams send in a second: what went with the old switch does not hold them up.
+const WINDOW: u16 = 16_384;
+
 /// A frame that has not arrived after this much of our own running time went with the old switch.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -48,7 +51,7 @@ pub struct Restarted {
 /// # Errors
 /// If the switch does not start again, or frames do not flow before or after.
 pub fn restart(switch: &mut RunningPodswitch, pods: &mut [Pod], end: End) -> Result<Restarted, MethodError> {
-    let mut tracking = Tracking::new(there_and_back(|stream| stream.paced(RATE)), PATIENCE);
+    let mut tracking = Tracking::new(there_and_back(WINDOW, |stream| stream.paced(RATE)), PATIENCE);
     tracking.run(pods, Duration::from_millis(200));
     if tracking.received() == 0 {
         return Err(MethodError::Silent { what: "before the restart", seconds: 0.2 });
@@ -70,9 +73,7 @@ pub fn restart(switch: &mut RunningPodswitch, pods: &mut [Pod], end: End) -> Res
         while !gone.load(Ordering::Acquire) {
             tracking.turn(pods);
         }
-        for pod in pods.iter_mut() {
-            pod.reaccept()?;
-        }
+        reaccept(pods)?;
         let flows = wait_for_each(&mut tracking, pods);
         replaced.join().map_err(|_| MethodError::Beside)??;
         flows
@@ -85,6 +86,17 @@ pub fn restart(switch: &mut RunningPodswitch, pods: &mut [Pod], end: End) -> Res
         gap: accounts.iter().map(|account| account.longest_gap).max().unwrap_or_default(),
         started_in: switch.started_in,
         lost: accounts.iter().map(|account| account.lost).sum(),
+    })
+}
+
+/// Both at once, as they are in pods of their own.
+fn reaccept(pods: &mut [Pod]) -> Result<(), MethodError> {
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = pods.iter_mut().map(|pod| scope.spawn(|| pod.reaccept())).collect();
+        for pod in waiting {
+            pod.join().map_err(|_| MethodError::Beside)??;
+        }
+        Ok(())
     })
 }
 

@@ -43,6 +43,8 @@ pub struct Tracked {
     burst: u16,
     /// When the last frame arrived, on the clock and in the time that we ran.
     arrived: Option<(u64, u64)>,
+    /// When the last frame arrived or was given up, in the time that we ran.
+    heard: Option<u64>,
     gap: (u64, u64),
     /// Frames of nobody's.
     foreign: u64,
@@ -100,6 +102,7 @@ impl Tracked {
             due: 0,
             burst: BURST,
             arrived: None,
+            heard: None,
             gap: (0, 0),
             foreign: 0,
             again: 0,
@@ -153,7 +156,7 @@ impl Tracked {
         if let Some((last, last_ran)) = self.arrived {
             self.gap = (self.gap.0.max(now - last), self.gap.1.max(ran - last_ran));
         }
-        self.arrived = Some((now, ran));
+        (self.arrived, self.heard) = (Some((now, ran)), Some(ran));
         true
     }
 
@@ -191,10 +194,10 @@ impl Tracking {
             any |= stream.receive(&mut pods[stream.to], now, self.ran);
             stream.send(&mut pods[stream.from], now);
             // Silence counts from the first turn, and only while we looked.
-            let (_, heard) = *stream.arrived.get_or_insert((now, self.ran));
+            let heard = *stream.heard.get_or_insert(self.ran);
             if self.ran - heard > self.patience && stream.window.under_way() > 0 {
                 stream.window.give_up();
-                stream.arrived = Some((now, self.ran));
+                stream.heard = Some(self.ran);
             }
         }
         any
@@ -223,12 +226,6 @@ impl Tracking {
         for stream in &mut self.streams {
             (stream.gap, stream.arrived) = ((0, 0), None);
         }
-    }
-
-    /// When the last frame of any stream arrived, ticks.
-    #[must_use]
-    pub fn last_arrival(&self) -> Option<u64> {
-        self.streams.iter().filter_map(|stream| stream.arrived).map(|(at, _)| at).max()
     }
 
     /// Frames that arrived, all streams together.

@@ -70,11 +70,11 @@ enum Socket {
 
 impl Socket {
     fn of(port: usize) -> Self {
-        // Five numbers in a row are of both kinds of network in turn.
-        match (port % 5, port / 5 % 2) {
-            (0, 0) | (1, 1) => Self::Pod,
-            (1, 0) | (0, 1) => Self::PodConnects,
-            (2 | 3, 0) | (4, 1) => Self::Never,
+        // Halved, as odd and even ports are in networks of different kinds.
+        match (port / 2 % 5, port / 10 % 2) {
+            (0, _) => Self::Pod,
+            (1, _) => Self::PodConnects,
+            (2, _) | (3, 0) => Self::Never,
             _ => Self::Lonely,
         }
     }
@@ -151,10 +151,10 @@ impl Churn<'_> {
         };
         self.api.add(PortSpec {
             name: name(port),
-            network: if port % 2 == 0 { self.measured.into() } else { network(port / 2 % NETWORKS) },
+            network: if port.is_multiple_of(2) { self.measured.into() } else { network(port / 2 % NETWORKS) },
             device: Some(Device::VhostUser(device)),
-            mac: if port % 3 == 0 { String::new() } else { mac(port).to_string() },
-            trusted: port % 7 == 0,
+            mac: if port.is_multiple_of(3) { String::new() } else { mac(port).to_string() },
+            trusted: port.is_multiple_of(7),
             ..PortSpec::default()
         })?;
         if let Some(mut pod) = listening {
@@ -171,19 +171,23 @@ impl Churn<'_> {
             |values: &[&str]| Some(Strings { values: values.iter().map(ToString::to_string).collect() });
         let unchanged = PortSetRequest { name: name(port), ..PortSetRequest::default() };
         match change {
-            0 => PortSetRequest { mac: Some(mac(port + PORTS).to_string()), ..unchanged },
-            1 => PortSetRequest {
+            0 => PortSetRequest {
+                mac: Some(mac(port + PORTS).to_string()),
                 ips: list(&["10.9.8.7/24", "fd00::7/64"]),
                 allow_source: list(&["192.0.2.0/24"]),
                 ..unchanged
             },
-            2 => PortSetRequest { trusted: Some(port % 7 != 0), mtu: Some(1400), ..unchanged },
-            3 => PortSetRequest { admin_down: Some(true), ..unchanged },
-            4 => PortSetRequest { workers: Some(self.worker.to_string()), ..unchanged },
-            5 => PortSetRequest { admin_down: Some(false), trusted: Some(false), ..unchanged },
+            1 => PortSetRequest {
+                trusted: Some(!port.is_multiple_of(7)),
+                mtu: Some(1400),
+                workers: Some(self.worker.to_string()),
+                ..unchanged
+            },
+            2 => PortSetRequest { admin_down: Some(true), ips: list(&[]), ..unchanged },
             _ => PortSetRequest {
                 mac: Some(String::new()),
-                ips: list(&[]),
+                admin_down: Some(false),
+                trusted: Some(false),
                 workers: Some("auto".into()),
                 ..unchanged
             },
@@ -192,7 +196,7 @@ impl Churn<'_> {
 }
 
 /// Changes in place of each port and round.
-const CHANGES: usize = 7;
+const CHANGES: usize = 4;
 
 /// The switch makes the socket after it has answered: a moment later it is there.
 fn connect(config: &PodConfig) -> Result<Pod, MethodError> {
