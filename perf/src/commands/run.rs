@@ -93,7 +93,13 @@ impl Traffic {
             bail!("a ring has a power of two of entries, not {}", self.ring);
         }
         let room = self.size.longest().into();
-        Ok(PodConfig { mode, ring: self.ring, frame_room: room, huge: !self.no_huge, ..PodConfig::new(socket) })
+        Ok(PodConfig {
+            mode,
+            ring: self.ring,
+            frame_room: room,
+            huge: !self.no_huge,
+            ..PodConfig::new(socket)
+        })
     }
 
     fn spec(&self, from: u8, to: u8) -> TrafficSpec {

@@ -136,7 +136,9 @@ pub(super) fn pass(from: &mut Device, to: &mut Device, config: NullConfig, repor
     let (mut taken, mut filled) = (0, 0);
     while taken < frames && filled < room {
         let (id, addr, len) = from.entry(taken);
-        if config.lose_one_in > 0 && (report.frames + report.lost) % u64::from(config.lose_one_in) == 0 {
+        if config.lose_one_in > 0
+            && (report.frames + report.lost).is_multiple_of(u64::from(config.lose_one_in))
+        {
             report.lost += 1;
         } else {
             let (slot, buffer, buffer_len) = to.entry(filled);

@@ -96,6 +96,7 @@ impl ReceiveQueue {
         for i in 0..count {
             let entry = self.ring.used_entry(first.wrapping_add(i));
             self.ring.prefetch_frame(entry.0);
+            self.ring.prefetch_descriptor(entry.0);
             self.entries[usize::from(i)] = entry;
         }
         let (mut i, mut frames) = (0, 0);

@@ -1,7 +1,7 @@
 //! The poll-mode queues against our own device ring, and against lies that only a hand can write.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::address::{GuestPhys, HostAddr};
 use crate::driver::Place;
 use crate::fault::FaultCell;
 use crate::guest::{CopyLevel, Level, LevelTask, dispatch, guest_read};
-use crate::memory::{GuestMemory, MapRequest, MemfdKind, RegionRequest};
+use crate::memory::{MapRequest, Mapper, MemfdKind, RegionRequest};
 use crate::notify::Call;
 use crate::ring::{BURST, Chains, Delivered, DeviceRing, FrameSource, Segment};
 
@@ -41,7 +41,10 @@ fn device(arena: &Arena, setup: RingSetup, fault: &FaultCell) -> DeviceRing {
         limit_bytes: u64::MAX,
         ..MapRequest::default()
     };
-    let memory: Arc<GuestMemory> = Arc::new(request.table().unwrap());
+    let (reply, answer) = crossbeam_channel::unbounded();
+    let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
+    Mapper::spawn().unwrap().map(request, reply, Arc::new(wake));
+    let memory = answer.recv_timeout(std::time::Duration::from_secs(10)).unwrap().result.unwrap();
     let enabled = Arc::new(AtomicBool::new(true));
     DeviceRing::new(memory, setup, enabled, fault.clone(), Call::none()).unwrap()
 }
@@ -216,7 +219,13 @@ fn lies_harm_nothing() {
         let features = features(in_order, true);
         let mut send = SendQueue::new(&one, 8, 64, features).unwrap();
         let liar = Liar(&one, send.setup());
-        assert_eq!(send.send_burst(3, |slot| { slot.touch(u32::MAX, 1); u32::MAX }), 3);
+        assert_eq!(
+            send.send_burst(3, |slot| {
+                slot.touch(u32::MAX, 1);
+                u32::MAX
+            }),
+            3
+        );
         liar.index(4);
         assert_eq!((send.reap(), send.lies(), send.in_flight()), (0, 1, 3));
         (0..3).for_each(|position| liar.entry(position, u32::MAX, u32::MAX));
