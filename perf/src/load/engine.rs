@@ -206,11 +206,13 @@ impl<'a, const FULL: bool, const STAMPS: bool> Engine<'a, FULL, STAMPS> {
         let mut last = start;
         loop {
             let before = self.accounts.total();
+            // What was taken before we look has been delivered, or is lost: the other way round a frame delivered
+            // in between would be taken and not received.
+            for queues in self.pods.iter_mut().flatten() {
+                queues.send.reap();
+            }
             for pod in 0..self.pods.len() {
                 self.receive(pod);
-                if let Some(queues) = &mut self.pods[pod] {
-                    queues.send.reap();
-                }
             }
             let now = ticks();
             if self.accounts.total() != before {
@@ -298,8 +300,13 @@ impl Sender<'_> {
     }
 }
 
-/// Gives pods whose device may write nothing frames to find, so that receiving them costs what it always costs.
+/// Gives pods whose device may write nothing frames to find, so that receiving them costs what it always costs. Not
+/// after addresses were taught: a device that does write may have a last such frame waiting, and this would overwrite it
+/// with one that counts.
 fn fill_detached(pods: &mut [Pod], load: &Load<'_>, accounts: &Accounts) {
+    if load.learn {
+        return;
+    }
     for (i, stream) in load.streams.iter().enumerate() {
         let pod = &mut pods[stream.to];
         let mut head = stream.heads.head(0).0;

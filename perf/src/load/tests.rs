@@ -64,7 +64,11 @@ fn nothing_is_lost_where_nothing_is_lost() {
     for size in [Size::Fixed(64), Size::Imix, Size::Fixed(9000)] {
         let (outcome, report) = drive(size, NullConfig { copy: true, lose_one_in: 0 }, |_| {});
         assert!(outcome.received > 0, "{outcome:?}");
-        assert_eq!((outcome.lost, outcome.reordered, outcome.foreign, outcome.malformed), (0, 0, 0, 0));
+        assert_eq!(
+            (outcome.lost, outcome.reordered, outcome.foreign, outcome.malformed),
+            (0, 0, 0, 0),
+            "{size} {outcome:?}"
+        );
         let mean = outcome.bytes as f64 / outcome.received as f64;
         assert!((mean / size.mean() - 1.0).abs() < 0.05, "{mean} bytes in the mean of {size}");
         assert!(outcome.sent <= report.frames);

@@ -57,7 +57,7 @@ impl Received<'_> {
     #[must_use]
     pub fn get<const AT: usize>(&self) -> u64 {
         const { assert!(AT + 8 <= LINE, "the number ends behind the first 64 bytes") };
-        // SAFETY: a buffer has at least 64 bytes; volatile as nothing but the protocol keeps the device from writing.
+        // SAFETY: a buffer has at least 64 bytes; the device has used it, and does not write it again before it is given back.
         u64::from_le(unsafe { self.frame.add(AT).cast::<u64>().read_unaligned() })
     }
 }
