@@ -13,12 +13,11 @@ use perf::methods::ports::Spread;
 use perf::methods::restart::End;
 use perf::methods::scale::Crowd;
 use perf::methods::search::{NDR_AND_PDR, Offered, Settings, search};
-use perf::methods::{footprint, latency, ports, reconfigure, restart, saturation, scale};
+use perf::methods::{latency, ports, reconfigure, restart, saturation, scale};
 use perf::peers::{Cpus, Podswitch};
 use perf::traffic::{HeadTable, Size, TrafficSpec};
 
-const METHODS: &str =
-    "saturation, search, latency, reconfigure, restart, flows, macs, crowd, ports, chains, footprint";
+const METHODS: &str = "saturation, search, latency, reconfigure, restart, flows, macs, crowd, ports, chains";
 
 struct Runner {
     podswitch: Podswitch,
@@ -44,7 +43,6 @@ fn main() -> anyhow::Result<()> {
         "crowd" => runner.crowd(),
         "ports" => runner.ports(),
         "chains" => runner.chains(),
-        "footprint" => runner.footprint(),
         other => bail!("no method {other}: {METHODS}"),
     }
 }
@@ -169,15 +167,6 @@ impl Runner {
         for hops in 1..=8 {
             println!("{:?}", ports::chain(&self.podswitch, hops, Duration::from_secs(1), &self.cpus)?);
         }
-        Ok(())
-    }
-
-    fn footprint(&self) -> anyhow::Result<()> {
-        let empty = footprint::empty(&self.podswitch, &self.cpus)?;
-        println!("empty: {:.1} MB {empty:?}", empty.held.own_mb());
-        let full = footprint::with_ports(&self.podswitch, footprint::PORTS, &self.cpus)?;
-        println!("{} ports: {:.1} MB {full:?}", footprint::PORTS, full.held.own_mb());
-        println!("a port: {:.3} MB", footprint::port_mb(&empty, &full, footprint::PORTS));
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 //! thread, which is pinned to the load CPU. Rounds, medians and spreads belong to whoever calls them again and again.
 
 pub mod bed;
-pub mod footprint;
 pub mod latency;
 pub mod memory;
 pub mod ports;
