@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "podswitch/v1/port.proto",
     "podswitch/v1/network.proto",
     "podswitch/v1/node.proto",
     "podswitch/v1/stats.proto",
+    "podswitch/v1/attachment.proto",
 ];
+
+/// What the kubelet speaks: the part of its interfaces that we use.
+const KUBELET: [&str; 2] = ["kubelet/device_plugin.proto", "kubelet/pod_resources.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
@@ -26,9 +30,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // prost keeps enumerations as numbers; in JSON they are words.
         .field_attribute(".podswitch.v1.VhostUser.mode", "#[serde(with = \"crate::words::socket_mode\")]")
         .field_attribute(".podswitch.v1.PortStatus.state", "#[serde(with = \"crate::words::port_state\")]")
+        .field_attribute(".podswitch.v1.AttachRequest.mode", "#[serde(with = \"crate::words::socket_mode\")]")
         .compile_fds(descriptors)?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(protox::compile(KUBELET, ["."])?)?;
     flatten(&out.join("podswitch.v1.rs"))?;
-    for file in FILES {
+    for file in FILES.iter().chain(&KUBELET) {
         println!("cargo::rerun-if-changed={file}");
     }
     Ok(())

@@ -100,7 +100,7 @@ async fn network(command: NetworkCommand, client: &Client, out: &Output) -> Resu
     let mut networks = client.networks();
     match command {
         NetworkCommand::Add { name } => {
-            let spec = Some(v1::NetworkSpec { name: name.clone() });
+            let spec = Some(v1::NetworkSpec { name: name.clone(), ..Default::default() });
             let network = networks.add(v1::NetworkAddRequest { spec }).await?.into_inner();
             out.print(&network, |_| format!("network {name} is there"))
         }

@@ -33,10 +33,12 @@ pub enum Error {
     /// There is no network of that name for the port.
     #[error("there is no network \"{0}\"")]
     UnknownNetwork(String),
-    /// The port exists with other content.
-    #[error("the port \"{name}\" exists with {field} = {has}, {asked} was asked for")]
+    /// The object exists with other content.
+    #[error("the {kind} \"{name}\" exists with {field} = {has}, {asked} was asked for")]
     Differs {
-        /// The port.
+        /// "port" or "network": the word of the command line.
+        kind: &'static str,
+        /// Its name.
         name: String,
         /// The first field that differs.
         field: String,
@@ -152,11 +154,11 @@ impl Error {
                 "network",
                 format!("add it first: `podswitch network add {name}`"),
             ),
-            Self::Differs { name, field, .. } => mapped(
+            Self::Differs { kind, name, field, .. } => mapped(
                 AlreadyExists,
                 "EXISTS_WITH_OTHER_CONTENT",
                 field.clone(),
-                format!("change it with `podswitch port set {name}`, or delete it first"),
+                format!("change it with `podswitch {kind} set {name}`, or delete it first"),
             ),
             Self::NotEmpty { .. } => mapped(
                 FailedPrecondition,

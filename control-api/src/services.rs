@@ -49,6 +49,11 @@ impl NetworkService for Services {
         self.call(|switch| switch.add_network(request.spec)).await
     }
 
+    async fn set(&self, request: Request<v1::NetworkSetRequest>) -> Reply<v1::Network> {
+        let request = request.into_inner();
+        self.call(|switch| switch.set_network(request)).await
+    }
+
     async fn delete(&self, request: Request<v1::NetworkDeleteRequest>) -> Reply<v1::NetworkDeleteResponse> {
         let request = request.into_inner();
         self.call(move |switch| {

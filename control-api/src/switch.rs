@@ -12,6 +12,7 @@ mod datapath;
 mod difference;
 mod hint;
 mod maintain;
+mod network;
 mod node;
 mod stats;
 mod view;
@@ -29,6 +30,7 @@ use crate::store::Store;
 use crate::validate;
 
 pub use datapath::Datapath;
+use network::NetworkEntry;
 
 /// What the switch must know of the daemon's settings.
 #[derive(Clone, Debug)]
@@ -69,7 +71,7 @@ struct StoreView {
 
 #[derive(Debug, Default)]
 struct State {
-    networks: BTreeMap<String, NetworkId>,
+    networks: BTreeMap<String, NetworkEntry>,
     ports: BTreeMap<String, Entry>,
     /// Deleted ports that a worker has not let go of yet: their removal is tried again.
     lingering: Vec<(String, PortId)>,
@@ -121,11 +123,11 @@ impl Switch {
         let mut state = State::default();
         for network in objects.networks {
             let id = datapath.add_network(&network.name);
-            state.networks.insert(network.name, id);
+            state.networks.insert(network.name.clone(), NetworkEntry { id, spec: network });
         }
         for spec in objects.ports {
             let port = validate::port(Some(spec), options.port_memory).expect("checked when it was read");
-            let network = state.networks[&port.spec.network];
+            let network = state.networks[&port.spec.network].id;
             let applied = match datapath.add_port(asked(&port, network)) {
                 Ok(id) => Applied::As(id),
                 Err(e) => {

@@ -4,6 +4,8 @@
 //! network, socket paths, workers that run) is `switch`'s, because a stored object stays a good object when the
 //! daemon comes back with other workers.
 
+mod network;
+
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,6 +18,8 @@ use vhost::features::Features;
 
 use crate::address::LONGEST_SOCKET_PATH;
 use crate::cpus;
+
+pub use network::{EVERY_NAMESPACE, LEAST_MEMORY, network};
 
 /// Most queue pairs of a port.
 pub const MOST_QUEUES: u32 = 16;
@@ -71,8 +75,14 @@ pub enum Why {
     TooMany(usize, usize),
     #[error("{0} queue pairs were asked for, the device takes 1 to {MOST_QUEUES}")]
     Queues(u32),
+    #[error("{0} queue pairs are more than a port can have")]
+    MostQueues(u32),
     #[error("{0} is out of range")]
     Mtu(u32),
+    #[error("{0} bytes are too few for any guest")]
+    Memory(u64),
+    #[error("\"{0}\" is not the name of a namespace")]
+    Namespace(String),
     #[error("there is no feature \"{0}\" that can be switched off")]
     Feature(String),
     #[error("\"{0}\" is not a list of CPUs")]
@@ -109,6 +119,13 @@ impl Why {
             Self::HostBits(net) => format!("write {}", net.trunc()),
             Self::TooMany(_, most) => format!("give at most {most}"),
             Self::Queues(_) => format!("use 1 to {MOST_QUEUES}"),
+            Self::MostQueues(_) => format!("use 1 to {MOST_QUEUES}, or 0 for no limit"),
+            Self::Memory(_) => {
+                format!("use {LEAST_MEMORY} bytes or more, or 0 for the configured default")
+            }
+            Self::Namespace(_) => format!(
+                "use 1 to {LONGEST_NAME} characters of [a-z0-9-], beginning and ending with a letter or digit, or \"{EVERY_NAMESPACE}\" for every namespace"
+            ),
             Self::Mtu(_) => format!("use {} to {}, or 0 for no limit", MTU.start(), MTU.end()),
             Self::Feature(_) => format!("use of {}", Features::OPTIONAL.names().join(", ")),
             Self::Cpus(_) => "write numbers and ranges with commas (2-3,6), or auto".into(),
@@ -134,16 +151,6 @@ pub struct Port {
     pub queues: u16,
     /// What changes in place.
     pub settings: PortSettings,
-}
-
-/// Checks a network.
-///
-/// # Errors
-/// [`Invalid`] with the field at fault.
-pub fn network(spec: Option<v1::NetworkSpec>) -> Result<v1::NetworkSpec, Invalid> {
-    let Some(spec) = spec else { return invalid("spec", Why::Missing) };
-    name("name", &spec.name)?;
-    Ok(spec)
 }
 
 /// Checks a port; `default_mem_limit` in bytes stands in where the port names no limit.
@@ -174,9 +181,9 @@ pub fn port(spec: Option<v1::PortSpec>, default_mem_limit: u64) -> Result<Port, 
     let settings = PortSettings {
         mac: mac(&mut spec.mac)?,
         ips: addresses(&mut spec.ips)?,
-        allow_source: prefixes(&mut spec.allow_source)?,
+        allow_source: prefixes("allow_source", &mut spec.allow_source)?,
         trusted: spec.trusted,
-        mtu: mtu(spec.mtu)?,
+        mtu: mtu("mtu", spec.mtu)?,
         admin_up: !spec.admin_down,
         workers: workers(&mut spec.workers)?,
         mem_limit,
@@ -191,13 +198,17 @@ pub fn port(spec: Option<v1::PortSpec>, default_mem_limit: u64) -> Result<Port, 
 /// # Errors
 /// [`Why::Name`].
 pub fn name(field: &'static str, text: &str) -> Result<(), Invalid> {
+    if plain(text) { Ok(()) } else { invalid(field, Why::Name(shown(text))) }
+}
+
+/// 1 to 63 characters of [a-z0-9.-], a letter or digit at both ends.
+fn plain(text: &str) -> bool {
     let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
-    let good = bytes.len() <= LONGEST_NAME
+    bytes.len() <= LONGEST_NAME
         && end(bytes.first())
         && end(bytes.last())
-        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-    if good { Ok(()) } else { invalid(field, Why::Name(shown(text))) }
+        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }
 
 /// A tenant's text as it may stand in a message: short, and without control characters.
@@ -302,13 +313,13 @@ fn addresses(texts: &mut Vec<String>) -> Result<Vec<IpAddr>, Invalid> {
     Ok(nets.iter().map(IpNet::addr).collect())
 }
 
-fn prefixes(texts: &mut Vec<String>) -> Result<Vec<IpNet>, Invalid> {
-    few("allow_source", texts.len())?;
+fn prefixes(field: &'static str, texts: &mut Vec<String>) -> Result<Vec<IpNet>, Invalid> {
+    few(field, texts.len())?;
     let mut nets = Vec::<IpNet>::new();
     for text in texts.iter() {
-        let Ok(net) = text.parse::<IpNet>() else { return invalid("allow_source", Why::Prefix(shown(text))) };
+        let Ok(net) = text.parse::<IpNet>() else { return invalid(field, Why::Prefix(shown(text))) };
         if net.addr() != net.network() {
-            return invalid("allow_source", Why::HostBits(net));
+            return invalid(field, Why::HostBits(net));
         }
         if !nets.contains(&net) {
             nets.push(net);
@@ -318,11 +329,11 @@ fn prefixes(texts: &mut Vec<String>) -> Result<Vec<IpNet>, Invalid> {
     Ok(nets)
 }
 
-fn mtu(mtu: u32) -> Result<Option<u16>, Invalid> {
+fn mtu(field: &'static str, mtu: u32) -> Result<Option<u16>, Invalid> {
     match u16::try_from(mtu) {
         Ok(0) => Ok(None),
         Ok(small) if MTU.contains(&mtu) => Ok(Some(small)),
-        _ => invalid("mtu", Why::Mtu(mtu)),
+        _ => invalid(field, Why::Mtu(mtu)),
     }
 }
 

@@ -4,6 +4,9 @@
 //! messages with their snake_case field names, 64-bit numbers as numbers, empty lists present, enumerations as
 //! short lower-case words (see [`words`]).
 
+pub mod paths;
+pub mod port_file;
+pub mod reasons;
 pub mod words;
 
 /// Generated from `podswitch/v1/*.proto`.
@@ -16,6 +19,20 @@ pub mod words;
 #[allow(clippy::all, clippy::pedantic, clippy::match_same_arms, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("podswitch.v1");
+}
+
+/// The kubelet's interfaces, generated from `kubelet/*.proto`.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated code")]
+#[allow(clippy::all, clippy::pedantic, clippy::match_same_arms, reason = "generated code")]
+pub mod kubelet {
+    /// Device plugins, `v1beta1`.
+    pub mod device_plugin {
+        tonic::include_proto!("v1beta1");
+    }
+    /// Which pod has which device, `v1`.
+    pub mod pod_resources {
+        tonic::include_proto!("v1");
+    }
 }
 
 /// All descriptors, encoded, for gRPC reflection.

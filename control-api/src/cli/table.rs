@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn tables_are_plain() {
-        let spec = v1::NetworkSpec { name: "blue".into() };
+        let spec = v1::NetworkSpec { name: "blue".into(), ..Default::default() };
         let network = v1::Network { spec: Some(spec), ports: vec!["a".into()], fdb_entries: 3 };
         let shown = networks(&v1::NetworkListResponse { networks: vec![network] });
         assert_eq!(shown, "NAME  PORTS  MACS\nblue      1     3");

@@ -9,7 +9,7 @@ use crate::switch::fake::{Fake, options};
 fn scraped(owner: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let switch = Switch::new(Arc::new(Fake::default()), options(), Store::open(directory.path()));
-    switch.add_network(Some(v1::NetworkSpec { name: "blue".into() })).unwrap();
+    switch.add_network(Some(v1::NetworkSpec { name: "blue".into(), ..Default::default() })).unwrap();
     let vhost = v1::VhostUser { path: "/run/a.sock".into(), ..v1::VhostUser::default() };
     let spec = v1::PortSpec {
         name: "a".into(),

@@ -18,7 +18,7 @@ fn port(name: &str, mac: u8) -> Change {
 }
 
 fn network() -> Change {
-    Change::put_network(&v1::NetworkSpec { name: "blue".into() })
+    Change::put_network(&v1::NetworkSpec { name: "blue".into(), ..Default::default() })
 }
 
 /// A store with a network and three ports, and no copy of the last change.

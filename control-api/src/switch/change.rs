@@ -1,4 +1,4 @@
-//! The changes: checked whole, then stored, then applied; what the dataplane refuses is taken back from the store.
+//! The changes of ports: checked whole, then stored, then applied; what the dataplane refuses is taken back from the store.
 
 use dataplane::ids::NetworkId;
 use dataplane::spec::DeviceSpec;
@@ -13,48 +13,6 @@ use crate::store::{Change, Store, Table};
 use crate::validate::{self, Port};
 
 impl Switch {
-    /// Adds a network; one that exists is success.
-    ///
-    /// # Errors
-    /// A name that is none, or a store that cannot be written.
-    pub fn add_network(&self, spec: Option<v1::NetworkSpec>) -> Result<v1::Network, Error> {
-        let spec = validate::network(spec)?;
-        let mut store = lock(&self.changes);
-        if !self.read().networks.contains_key(&spec.name) {
-            self.commit(&mut store, Change::put_network(&spec))?;
-            let id = self.datapath.add_network(&spec.name);
-            self.write().networks.insert(spec.name.clone(), id);
-            tracing::info!(network = spec.name, "added");
-        }
-        drop(store);
-        self.network(&spec.name)
-    }
-
-    /// Deletes a network; one that does not exist is success.
-    ///
-    /// # Errors
-    /// It still has ports, or the store cannot be written.
-    pub fn delete_network(&self, name: &str) -> Result<(), Error> {
-        let mut store = lock(&self.changes);
-        let (id, ports) = {
-            let state = self.read();
-            let Some(&id) = state.networks.get(name) else { return Ok(()) };
-            let ports: Vec<_> =
-                state.ports.values().filter(|p| p.network() == name).map(Entry::name).collect();
-            (id, some_of(&ports))
-        };
-        if !ports.is_empty() {
-            return Err(Error::NotEmpty { name: name.into(), ports });
-        }
-        self.commit(&mut store, Change::Delete(Table::Network, name.into()))?;
-        self.write().networks.remove(name);
-        if let Err(e) = self.datapath.remove_network(id) {
-            tracing::error!(network = name, "the dataplane keeps it: {e}");
-        }
-        tracing::info!(network = name, "deleted");
-        Ok(())
-    }
-
     /// Adds a port; the same again is success.
     ///
     /// # Errors
@@ -68,9 +26,9 @@ impl Switch {
             let state = self.read();
             let differs = state.ports.get(&name).and_then(|entry| difference(&entry.port.spec, &port.spec));
             if let Some((field, has, asked)) = differs {
-                return Err(Error::Differs { name, field, has, asked });
+                return Err(Error::Differs { kind: "port", name, field, has, asked });
             }
-            let Some(&network) = state.networks.get(&port.spec.network) else {
+            let Some(network) = state.networks.get(&port.spec.network).map(|entry| entry.id) else {
                 return Err(Error::UnknownNetwork(port.spec.network));
             };
             self.check(&state, &port)?;
@@ -106,7 +64,7 @@ impl Switch {
             let spec = changed(&entry.port.spec, request)?;
             let port = validate::port(Some(spec), self.options.port_memory)?;
             self.check(&state, &port)?;
-            let network = state.networks[entry.network()];
+            let network = state.networks[entry.network()].id;
             (entry, port, network)
         };
         if port != entry.port {
@@ -171,7 +129,7 @@ impl Switch {
         Ok(())
     }
 
-    fn commit(&self, store: &mut Store, change: Change) -> Result<(), Error> {
+    pub(super) fn commit(&self, store: &mut Store, change: Change) -> Result<(), Error> {
         let result = store.commit(&[change]);
         self.show_store(store);
         Ok(result?)
@@ -276,14 +234,4 @@ fn changed(spec: &v1::PortSpec, request: &v1::PortSetRequest) -> Result<v1::Port
 /// What DPDK knows a device by: all before the arguments.
 fn device_name(devargs: &str) -> &str {
     devargs.split(',').next().unwrap_or(devargs)
-}
-
-/// "the ports a, b, c and 4 more"; nothing for none.
-fn some_of(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => format!("the port {one}"),
-        _ if names.len() <= 4 => format!("the ports {}", names.join(", ")),
-        _ => format!("the ports {} and {} more", names[..3].join(", "), names.len() - 3),
-    }
 }

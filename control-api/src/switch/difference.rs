@@ -1,11 +1,11 @@
-//! What differs between a port that exists and one that is asked for under its name.
+//! What differs between an object that exists and one that is asked for under its name.
 
-use proto::v1::PortSpec;
+use serde::Serialize;
 use serde_json::Value;
 
 /// The first field that differs: its name, what is there, what is asked for. The order of a list does not count.
-pub(super) fn difference(has: &PortSpec, asked: &PortSpec) -> Option<(String, String, String)> {
-    let json = |spec| serde_json::to_value(spec).expect("the messages have string keys only");
+pub(super) fn difference<T: Serialize>(has: &T, asked: &T) -> Option<(String, String, String)> {
+    let json = |spec: &T| serde_json::to_value(spec).expect("the messages have string keys only");
     first("", &json(has), &json(asked))
 }
 
@@ -42,7 +42,7 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proto::v1::{DpdkDevice, VhostUser, port_spec::Device};
+    use proto::v1::{DpdkDevice, PortSpec, VhostUser, port_spec::Device};
 
     use super::*;
 

@@ -42,8 +42,9 @@ impl Switch {
             let wanted = {
                 let state = self.read();
                 let entry = state.ports.get(&name).filter(waits);
-                entry
-                    .map(|entry| (asked(&entry.port, state.networks[entry.network()]), entry.applied.clone()))
+                entry.map(|entry| {
+                    (asked(&entry.port, state.networks[entry.network()].id), entry.applied.clone())
+                })
             };
             let Some((spec, before)) = wanted else { continue };
             let applied = match self.datapath.add_port(spec) {

@@ -98,7 +98,7 @@ impl Switch {
     /// # Errors
     /// There is no such network.
     pub fn fdb(&self, network: &str) -> Result<Vec<v1::FdbEntry>, Error> {
-        let id = self.read().networks.get(network).copied();
+        let id = self.read().networks.get(network).map(|entry| entry.id);
         let id = id.ok_or_else(|| Error::NoNetwork(network.into()))?;
         let entries = self.datapath.fdb(id).unwrap_or_default();
         let state = self.read();

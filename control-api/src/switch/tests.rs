@@ -23,7 +23,7 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let fake = Arc::new(Fake::default());
         let switch = switch(directory.path(), &fake);
-        switch.add_network(Some(v1::NetworkSpec { name: "blue".into() })).unwrap();
+        switch.add_network(Some(v1::NetworkSpec { name: "blue".into(), ..Default::default() })).unwrap();
         fake.calls();
         Self { directory, fake, switch }
     }
@@ -100,7 +100,7 @@ fn everything_comes_back_after_a_crash() {
     bench.add(&vhost("a")).unwrap();
     bench.add(&v1::PortSpec { mac: "02:00:00:00:00:01".into(), ..vhost("b") }).unwrap();
     bench.switch.set_port(&v1::PortSetRequest { mtu: Some(9000), ..set("a") }).unwrap();
-    bench.switch.add_network(Some(v1::NetworkSpec { name: "red".into() })).unwrap();
+    bench.switch.add_network(Some(v1::NetworkSpec { name: "red".into(), ..Default::default() })).unwrap();
     bench.add(&vhost("c")).unwrap();
     bench.switch.delete_port("c").unwrap();
     let wanted: Vec<_> = bench.switch.ports("").unwrap().into_iter().map(|port| port.spec).collect();
@@ -176,7 +176,7 @@ fn what_others_have_is_refused() {
     };
     assert_eq!(ports, "the ports a, d");
     // The same address in another network is another matter.
-    bench.switch.add_network(Some(v1::NetworkSpec { name: "red".into() })).unwrap();
+    bench.switch.add_network(Some(v1::NetworkSpec { name: "red".into(), ..Default::default() })).unwrap();
     bench.add(&v1::PortSpec { network: "red".into(), mac: mac.mac, ..vhost("r") }).unwrap();
     // And a port does not stand in its own way.
     bench.switch.set_port(&v1::PortSetRequest { mtu: Some(1500), ..set("a") }).unwrap();

@@ -2,44 +2,43 @@
 
 use std::collections::BTreeSet;
 
-use dataplane::ids::NetworkId;
 use dataplane::report::{MacSource, PortReport, PortState, QueueReport};
 use proto::v1;
 
-use super::{Applied, Entry, Switch, arguments, hint};
+use super::{Applied, Entry, NetworkEntry, Switch, arguments, hint};
 use crate::error::Error;
 
 impl Switch {
     /// # Errors
     /// There is none of that name.
     pub fn network(&self, name: &str) -> Result<v1::Network, Error> {
-        let (id, ports) = {
+        let (entry, ports) = {
             let state = self.read();
-            let id = *state.networks.get(name).ok_or_else(|| Error::NoNetwork(name.into()))?;
+            let entry = state.networks.get(name).cloned().ok_or_else(|| Error::NoNetwork(name.into()))?;
             let of = state.ports.values().filter(|entry| entry.network() == name);
-            (id, of.map(|entry| entry.name().to_owned()).collect())
+            (entry, of.map(|entry| entry.name().to_owned()).collect())
         };
-        Ok(self.network_view(name, id, ports))
+        Ok(self.network_view(entry, ports))
     }
 
     /// Every network, by name.
     #[must_use]
     pub fn networks(&self) -> Vec<v1::Network> {
-        let networks: Vec<(String, NetworkId, Vec<String>)> = {
+        let networks: Vec<(NetworkEntry, Vec<String>)> = {
             let state = self.read();
             let ports_of = |name: &str| {
                 let of = state.ports.values().filter(|entry| entry.network() == name);
                 of.map(|entry| entry.name().to_owned()).collect()
             };
-            state.networks.iter().map(|(name, id)| (name.clone(), *id, ports_of(name))).collect()
+            state.networks.iter().map(|(name, entry)| (entry.clone(), ports_of(name))).collect()
         };
-        networks.into_iter().map(|(name, id, ports)| self.network_view(&name, id, ports)).collect()
+        networks.into_iter().map(|(entry, ports)| self.network_view(entry, ports)).collect()
     }
 
-    fn network_view(&self, name: &str, id: NetworkId, ports: Vec<String>) -> v1::Network {
-        let entries = self.datapath.fdb(id).map_or(0, |fdb| fdb.len());
+    fn network_view(&self, network: NetworkEntry, ports: Vec<String>) -> v1::Network {
+        let entries = self.datapath.fdb(network.id).map_or(0, |fdb| fdb.len());
         v1::Network {
-            spec: Some(v1::NetworkSpec { name: name.into() }),
+            spec: Some(network.spec),
             ports,
             fdb_entries: u32::try_from(entries).unwrap_or(u32::MAX),
         }

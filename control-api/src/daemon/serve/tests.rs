@@ -104,7 +104,7 @@ async fn a_refusal_crosses_the_wire_whole() {
 async fn what_is_too_large_or_no_protocol_harms_nobody() {
     let bench = Bench::start();
     let channel = bench.channel().await;
-    let spec = Some(v1::NetworkSpec { name: "a".repeat(LARGEST_MESSAGE + 1) });
+    let spec = Some(v1::NetworkSpec { name: "a".repeat(LARGEST_MESSAGE + 1), ..Default::default() });
     let mut networks = NetworkServiceClient::new(channel.clone());
     let status = networks.add(v1::NetworkAddRequest { spec }).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
@@ -114,7 +114,7 @@ async fn what_is_too_large_or_no_protocol_harms_nobody() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(Duration::from_secs(5), garbage.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the connection stays open");
-    let spec = Some(v1::NetworkSpec { name: "blue".into() });
+    let spec = Some(v1::NetworkSpec { name: "blue".into(), ..Default::default() });
     networks.add(v1::NetworkAddRequest { spec }).await.unwrap();
     assert_eq!(bench.switch.networks().len(), 1);
 }

@@ -55,7 +55,7 @@ impl PodswitchApi {
     /// # Errors
     /// [`PeerError::Api`], as all of these.
     pub fn add_network(&self, name: &str) -> Result<(), PeerError> {
-        let spec = Some(NetworkSpec { name: name.into() });
+        let spec = Some(NetworkSpec { name: name.into(), ..Default::default() });
         self.call(self.networks().add(NetworkAddRequest { spec })).map(drop)
     }
 
