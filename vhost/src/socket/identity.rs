@@ -14,10 +14,12 @@ pub struct Identity {
     born: (i64, u32),
 }
 
-/// A file's kind beside its identity.
+/// A file's kind, owner and permissions beside its identity.
 pub(super) struct Seen {
     pub(super) identity: Identity,
     pub(super) is_socket: bool,
+    pub(super) owner: u32,
+    pub(super) permissions: u32,
 }
 
 const S_IFMT: u16 = 0o170_000;
@@ -42,9 +44,18 @@ impl Seen {
             inode: it.stx_ino,
             born: (born.tv_sec, born.tv_nsec),
         };
-        Ok(Self { identity, is_socket: it.stx_mode & S_IFMT == S_IFSOCK })
+        Ok(Self {
+            identity,
+            is_socket: it.stx_mode & S_IFMT == S_IFSOCK,
+            owner: it.stx_uid,
+            permissions: u32::from(it.stx_mode & !S_IFMT),
+        })
     }
 }
 
-const FIELDS: StatxFlags =
-    StatxFlags::TYPE.union(StatxFlags::INO).union(StatxFlags::CTIME).union(StatxFlags::BTIME);
+const FIELDS: StatxFlags = StatxFlags::TYPE
+    .union(StatxFlags::MODE)
+    .union(StatxFlags::UID)
+    .union(StatxFlags::INO)
+    .union(StatxFlags::CTIME)
+    .union(StatxFlags::BTIME);

@@ -82,6 +82,38 @@ fn a_listener_replaces_only_a_dead_socket_and_cleans_up() {
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
 
+/// The umask belongs to the process, and so to all tests: a process of its own tries each.
+#[test]
+fn a_listeners_file_is_open_to_the_directorys_group_whatever_the_umask() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    const INNER: &str = "PODSWITCH_TEST_BIND";
+    if let Some(path) = std::env::var_os(INNER) {
+        let path = PathBuf::from(path);
+        let _listener = Listener::bind(&path).unwrap();
+        let file = std::fs::symlink_metadata(&path).unwrap();
+        let group = std::fs::metadata(path.parent().unwrap()).unwrap().gid();
+        println!("mode={:o} group={}", file.mode() & 0o7777, file.gid() == group);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(dir.path(), None, Some(2107)).unwrap();
+    }
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o2770)).unwrap();
+    let this = "socket::tests::a_listeners_file_is_open_to_the_directorys_group_whatever_the_umask";
+    for umask in ["000", "022", "077", "777"] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", "umask $0 && exec \"$@\"", umask])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--nocapture"])
+            .env(INNER, dir.path().join(umask))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("mode=660 group=true"), "umask {umask}: {text}");
+    }
+}
+
 #[test]
 fn a_listener_leaves_what_replaced_its_file() {
     let dir = tempfile::tempdir().unwrap();
