@@ -3,6 +3,8 @@
 //! [`File`] is the file word for word (unknown keys are refused); [`File::resolve`] checks it and gives the typed
 //! [`Settings`] that the rest of the daemon uses. `deploy/podswitchd.toml` documents every key.
 
+mod attachments;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::address::{ApiAddress, MetricsAddress};
 use crate::cpus::WorkerCpus;
 use crate::size;
+
+pub use attachments::{AttachmentSettings, Attachments, SocketGroup};
 
 /// Where the file is looked for when none is named.
 pub const DEFAULT_PATH: &str = "/etc/podswitch/podswitchd.toml";
@@ -73,6 +77,7 @@ pub struct File {
     pub dpdk: Dpdk,
     pub limits: Limits,
     pub network: Network,
+    pub attachments: Attachments,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -242,6 +247,8 @@ pub struct Settings {
     pub mac_table_size: u32,
     /// MAC addresses a trusted port.
     pub mac_quota: u32,
+    /// What a container runtime attaches.
+    pub attachments: AttachmentSettings,
     /// Where metrics are read.
     pub metrics: MetricsAddress,
     /// Directives for the log.
@@ -325,6 +332,7 @@ impl File {
             mac_ageing: Duration::from_secs(self.network.mac_ageing),
             mac_table_size: self.network.mac_table_size,
             mac_quota: self.network.mac_quota,
+            attachments: self.attachments.resolve()?,
             metrics,
             log_level: flags.log_level.unwrap_or(self.log.level),
             log_format: flags.log_format.unwrap_or(self.log.format),

@@ -43,6 +43,36 @@ fn the_defaults_resolve() {
     assert_eq!(settings.metrics, MetricsAddress::Unix("/run/podswitch/metrics.sock".into()));
     assert_eq!(settings.workers, WorkerCpus::Auto(1));
     assert!(settings.hugepages);
+    assert_eq!(settings.attachments, AttachmentSettings::default());
+    assert_eq!(settings.attachments.directory, Path::new("/run/podswitch"));
+    assert_eq!(settings.attachments.reconcile, Duration::from_secs(60));
+}
+
+#[test]
+fn a_group_is_a_number_or_a_name() {
+    let gid = |text: &str| {
+        settings(&format!("[attachments]\nsocket_group = {text}\n")).unwrap().attachments.socket_gid
+    };
+    assert_eq!(gid("1000"), 1000);
+    assert_eq!(gid("\"1000\""), 1000);
+    assert_eq!(gid("\"root\""), 0);
+    let error = parse("[attachments]\nsocket_group = true\n").unwrap_err().to_string();
+    assert!(error.contains("the number or name of a group"), "{error}");
+}
+
+#[test]
+fn every_socket_has_room_for_its_path() {
+    // Below it: /devices/, an id of 32 characters, /socket/vhost.sock; a UNIX socket's path has 107 bytes.
+    let directory = |length: usize| format!("[attachments]\ndirectory = \"/{}\"\n", "d".repeat(length - 1));
+    assert!(settings(&directory(48)).is_ok());
+    let error = settings(&directory(50)).unwrap_err().to_string();
+    assert!(error.contains("2 bytes shorter"), "{error}");
+}
+
+#[test]
+fn an_empty_kubelet_is_never_asked() {
+    assert_eq!(settings("[attachments]\nkubelet = \"\"\n").unwrap().attachments.kubelet, None);
+    assert!(settings("").unwrap().attachments.kubelet.is_some());
 }
 
 #[test]
@@ -81,6 +111,12 @@ fn values_out_of_range_name_their_key() {
         ("[workers]\ncpus = \"auto:0\"\n", "workers.cpus"),
         ("[api]\naddress = \"tcp:1.2.3.4:5\"\n", "api.address"),
         ("[state]\ndirectory = \"a\"\n", "state.directory"),
+        ("[attachments]\ndirectory = \"a\"\n", "attachments.directory"),
+        ("[attachments]\ndirectory = \"/a/../b\"\n", "attachments.directory"),
+        ("[attachments]\nsocket_group = \"no such group\"\n", "attachments.socket_group"),
+        ("[attachments]\nreconcile_seconds = 0\n", "attachments.reconcile_seconds"),
+        ("[attachments]\nreconcile_seconds = 86401\n", "attachments.reconcile_seconds"),
+        ("[attachments]\nkubelet = \"kubelet.sock\"\n", "attachments.kubelet"),
     ] {
         let error = settings(text).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{key}: ")), "{error}");
