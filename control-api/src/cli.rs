@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod network;
 mod output;
 mod port;
 mod table;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use proto::v1;
 
-use args::{Command, FdbCommand, NetworkCommand, Options, PortCommand, WorkerCommand};
+use args::{Command, FdbCommand, Options, PortCommand, WorkerCommand};
 use client::Client;
 use output::Output;
 
@@ -70,7 +71,8 @@ async fn run(options: Options) -> Result<(), Error> {
             let status = client.node().status(v1::NodeStatusRequest {}).await?.into_inner();
             out.print(&status, table::status)
         }
-        Command::Network { command } => network(command, &client, &out).await,
+        Command::Network { command } => network::run(command, &client, &out).await,
+        Command::Attachment { command } => network::attachment(command, &client, &out).await,
         Command::Port { command: PortCommand::Stats { name, watch: true } } => {
             watch::stats(name.unwrap_or_default(), &client, &out).await
         }
@@ -93,29 +95,5 @@ async fn run(options: Options) -> Result<(), Error> {
             out.print(&drops, table::drops)
         }
         Command::Completions { .. } => Ok(()),
-    }
-}
-
-async fn network(command: NetworkCommand, client: &Client, out: &Output) -> Result<(), Error> {
-    let mut networks = client.networks();
-    match command {
-        NetworkCommand::Add { name } => {
-            let spec = Some(v1::NetworkSpec { name: name.clone(), ..Default::default() });
-            let network = networks.add(v1::NetworkAddRequest { spec }).await?.into_inner();
-            out.print(&network, |_| format!("network {name} is there"))
-        }
-        NetworkCommand::Del { name } => {
-            let request = v1::NetworkDeleteRequest { name: name.clone() };
-            let response = networks.delete(request).await?.into_inner();
-            out.print(&response, |_| format!("network {name} is gone"))
-        }
-        NetworkCommand::List => {
-            let list = networks.list(v1::NetworkListRequest {}).await?.into_inner();
-            out.print(&list, table::networks)
-        }
-        NetworkCommand::Show { name } => {
-            let network = networks.get(v1::NetworkGetRequest { name }).await?.into_inner();
-            out.print(&network, table::network)
-        }
     }
 }

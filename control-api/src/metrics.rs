@@ -2,6 +2,7 @@
 
 mod http;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,10 +35,11 @@ pub fn text(switch: Arc<Switch>) -> Result<String, fmt::Error> {
 
 /// Name, meaning and type of every metric, in the order in which they are written; docs/metrics.md has them all.
 /// Counters get `_total` at the end.
-const METRICS: [(&str, &str, MetricType); 24] = [
+const METRICS: [(&str, &str, MetricType); 25] = [
     ("podswitch_build_info", "Versions, as labels; always 1", MetricType::Gauge),
     ("podswitch_uptime_seconds", "Time since the daemon started", MetricType::Gauge),
     ("podswitch_networks", "Networks", MetricType::Gauge),
+    ("podswitch_attachments", "Ports that a container runtime asked for", MetricType::Gauge),
     ("podswitch_port_state", "1 for the state that the port is in", MetricType::Gauge),
     ("podswitch_port_rx_frames", "Frames received from the guest or device", MetricType::Counter),
     ("podswitch_port_rx_bytes", "Bytes received from the guest or device", MetricType::Counter),
@@ -72,7 +74,8 @@ struct Scrape(Arc<Switch>);
 struct Reading {
     status: v1::NodeStatus,
     workers: v1::WorkerStatsResponse,
-    stats: Vec<(String, v1::PortStats)>,
+    /// With the labels of each port.
+    stats: Vec<(BTreeMap<String, String>, v1::PortStats)>,
     ports: Vec<v1::Port>,
 }
 
@@ -81,7 +84,7 @@ impl Collector for Scrape {
         let reading = Reading {
             status: self.0.status(),
             workers: self.0.worker_stats(),
-            stats: self.0.owned_stats(),
+            stats: self.0.labelled_stats(),
             ports: self.0.ports("").unwrap_or_default(),
         };
         for (name, help, kind) in METRICS {
@@ -136,6 +139,7 @@ impl Reading {
             }
             "uptime_seconds" => one(family, status.uptime_seconds),
             "networks" => one(family, status.networks.into()),
+            "attachments" => one(family, status.attachments.into()),
             "store_generation" => one(family, store.generation as f64),
             "store_recovered" => one(family, f64::from(u8::from(store.recovered))),
             "cpu_throttled_seconds" => ConstCounter::new(status.throttled_ns as f64 / 1e9).encode(family),
@@ -145,17 +149,21 @@ impl Reading {
     }
 
     fn port(&self, name: &str, family: &mut MetricEncoder<'_>) -> fmt::Result {
-        for (owner, stats) in &self.stats {
+        for (labels, stats) in &self.stats {
+            let label = |key| labels.get(key).map_or("", String::as_str);
             let of = [
                 ("port", stats.port.as_str()),
                 ("network", stats.network.as_str()),
-                ("owner", owner.as_str()),
+                ("owner", label("owner")),
+                ("namespace", label("namespace")),
+                ("pod", label("pod")),
+                ("interface", label("interface")),
             ];
             let status = || {
                 let named = |port: &&v1::Port| port.spec.as_ref().is_some_and(|spec| spec.name == stats.port);
                 self.ports.iter().find(named).and_then(|port| port.status.clone()).unwrap_or_default()
             };
-            let with = |key, value| [of[0], of[1], of[2], (key, value)];
+            let with = |key, value| [of[0], of[1], of[2], of[3], of[4], of[5], (key, value)];
             match name {
                 "rx_frames" => counter(family, &of, stats.rx_frames)?,
                 "rx_bytes" => counter(family, &of, stats.rx_bytes)?,

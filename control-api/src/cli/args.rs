@@ -1,10 +1,14 @@
 //! The words of the command line.
 
+mod network;
+
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::address::ApiAddress;
 use crate::size;
+
+pub(super) use network::{AddNetwork, AttachmentCommand, NetworkCommand, SetNetwork};
 
 /// Controls the userspace switch of this node.
 #[derive(Debug, Parser)]
@@ -42,6 +46,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PortCommand,
     },
+    /// Ports that a container runtime asked for
+    Attachment {
+        #[command(subcommand)]
+        command: AttachmentCommand,
+    },
     /// MAC tables
     Fdb {
         #[command(subcommand)]
@@ -63,18 +72,6 @@ pub(super) enum Command {
         /// For this shell
         shell: Shell,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum NetworkCommand {
-    /// Adds a network; one that is there is success
-    Add { name: String },
-    /// Deletes a network without ports; one that is not there is success
-    Del { name: String },
-    /// Lists the networks
-    List,
-    /// Shows a network
-    Show { name: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,7 +157,7 @@ pub(super) struct Add {
     /// CPUs whose workers may poll it, or auto
     #[arg(long, value_name = "CPULIST|auto")]
     pub(super) workers: Option<String>,
-    /// A word about it (may be repeated); owner becomes a label of its metrics
+    /// A word about it (may be repeated); owner, namespace, pod and interface become labels of its metrics
     #[arg(long, value_name = "K=V", value_parser = label)]
     pub(super) label: Vec<(String, String)>,
 }
@@ -200,7 +197,7 @@ pub(super) struct Set {
     #[arg(long, value_name = "CIDR|none")]
     pub(super) allow_source: Vec<String>,
     /// Largest layer-3 packet in bytes, or none
-    #[arg(long, value_name = "N|none", value_parser = mtu)]
+    #[arg(long, value_name = "N|none", value_parser = number)]
     pub(super) mtu: Option<u32>,
     /// Most memory that its guest may share; 0: the configured default
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -216,7 +213,8 @@ pub(super) struct Set {
     pub(super) workers: Option<String>,
 }
 
-fn mtu(text: &str) -> Result<u32, std::num::ParseIntError> {
+/// A number, or "none" for zero.
+fn number(text: &str) -> Result<u32, std::num::ParseIntError> {
     if text == "none" { Ok(0) } else { text.parse() }
 }
 
@@ -241,6 +239,10 @@ mod tests {
         for line in [
             "status",
             "network add blue",
+            "network add blue --namespace a --namespace b --range 10.0.0.0/16 --max-queues 2 --max-mtu 1500 \
+             --max-memory 1G --allow-trusted --allow-source --without-device",
+            "network set blue --namespace none --range none --max-queues none --max-mtu none --max-memory none",
+            "network set blue --allow-trusted on --allow-source off --without-device off",
             "network del blue -o json",
             "network list",
             "-o json network show blue",
@@ -254,6 +256,8 @@ mod tests {
             "port show a",
             "port stats",
             "port stats a --watch",
+            "attachment list",
+            "attachment list --network podnet -o json",
             "fdb show blue",
             "worker list",
             "drops --port a",
@@ -271,6 +275,11 @@ mod tests {
             "port add a --network blue --dpdk net_null0 --mode server",
             "port add a --network blue --vhost-user /a --queues many",
             "port add a --network blue --vhost-user /a --mem-limit 1.5G",
+            "network set blue",
+            "network set blue --allow-trusted",
+            "network set blue --max-memory much",
+            "network add blue --max-queues none",
+            "attachment",
             "port set a",
             "port set a --trusted maybe",
             "status -o yaml",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use proto::v1::attachment_service_client::AttachmentServiceClient;
 use proto::v1::network_service_client::NetworkServiceClient;
 use proto::v1::node_service_client::NodeServiceClient;
 use proto::v1::port_service_client::PortServiceClient;
@@ -39,6 +40,10 @@ impl Client {
 
     pub(super) fn networks(&self) -> NetworkServiceClient<Channel> {
         NetworkServiceClient::new(self.0.clone()).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    pub(super) fn attachments(&self) -> AttachmentServiceClient<Channel> {
+        AttachmentServiceClient::new(self.0.clone()).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
     pub(super) fn ports(&self) -> PortServiceClient<Channel> {

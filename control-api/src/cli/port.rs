@@ -95,7 +95,7 @@ fn request(set: Set) -> v1::PortSetRequest {
 }
 
 /// A flag that was not given changes nothing; `none` alone takes all away.
-fn list(values: Vec<String>) -> Option<v1::Strings> {
+pub(super) fn list(values: Vec<String>) -> Option<v1::Strings> {
     if values.is_empty() {
         return None;
     }

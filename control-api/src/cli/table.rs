@@ -1,5 +1,7 @@
 //! Messages as text for people.
 
+mod network;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use proto::v1;
 use proto::v1::port_spec::Device;
 
 use crate::size;
+
+pub(super) use network::{attachments, network, networks};
 
 /// A table with these columns; those after the first `left` hold numbers.
 pub(super) fn table(columns: &[&str], left: usize) -> Table {
@@ -29,24 +33,6 @@ pub(super) fn text(table: &Table) -> String {
 
 pub(super) fn dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
-}
-
-pub(super) fn networks(list: &v1::NetworkListResponse) -> String {
-    let mut rows = table(&["name", "ports", "macs"], 1);
-    for network in &list.networks {
-        let name = network.spec.as_ref().map_or("", |spec| spec.name.as_str());
-        rows.add_row([name.to_owned(), network.ports.len().to_string(), network.fdb_entries.to_string()]);
-    }
-    text(&rows)
-}
-
-pub(super) fn network(network: &v1::Network) -> String {
-    let name = network.spec.as_ref().map_or("", |spec| spec.name.as_str());
-    pairs(&[
-        ("name", name.to_owned()),
-        ("ports", dash(&network.ports.join(", ")).to_owned()),
-        ("MAC addresses", network.fdb_entries.to_string()),
-    ])
 }
 
 pub(super) fn ports(list: &v1::PortListResponse) -> String {
@@ -279,6 +265,7 @@ pub(super) fn status(status: &v1::NodeStatus) -> String {
         ),
         ("networks", status.networks.to_string()),
         ("ports", format!("{}, {} running", status.ports, status.ports_running)),
+        ("attachments", status.attachments.to_string()),
         ("private memory", size::rounded(memory.private_bytes)),
         ("hugepages taken", size::rounded(memory.hugepage_bytes)),
         ("tenants' memory", format!("{} (mapped, not ours)", size::rounded(memory.tenant_bytes))),
@@ -338,13 +325,5 @@ mod tests {
         assert_eq!(shown.lines().last(), Some("no traffic flows: nobody is connected"));
         let shown = port(&v1::Port::default());
         assert!(!shown.contains("no traffic flows"));
-    }
-
-    #[test]
-    fn tables_are_plain() {
-        let spec = v1::NetworkSpec { name: "blue".into(), ..Default::default() };
-        let network = v1::Network { spec: Some(spec), ports: vec!["a".into()], fdb_entries: 3 };
-        let shown = networks(&v1::NetworkListResponse { networks: vec![network] });
-        assert_eq!(shown, "NAME  PORTS  MACS\nblue      1     3");
     }
 }

@@ -15,7 +15,9 @@ fn scraped(owner: &str) -> String {
         name: "a".into(),
         network: "blue".into(),
         device: Some(Device::VhostUser(vhost)),
-        labels: [("owner".to_owned(), owner.to_owned())].into(),
+        labels: [("owner", owner), ("namespace", "team"), ("pod", "web-0"), ("secret", "s")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         ..v1::PortSpec::default()
     };
     switch.add_port(Some(spec)).unwrap();
@@ -23,9 +25,9 @@ fn scraped(owner: &str) -> String {
 }
 
 #[test]
-fn counters_carry_port_network_and_owner() {
+fn counters_carry_port_network_and_holder() {
     let text = scraped("team-a");
-    let labels = r#"port="a",network="blue",owner="team-a""#;
+    let labels = r#"port="a",network="blue",owner="team-a",namespace="team",pod="web-0",interface="""#;
     for line in [
         format!("podswitch_port_rx_frames_total{{{labels}}} 20"),
         format!("podswitch_port_tx_bytes_total{{{labels}}} 896"),
@@ -33,6 +35,7 @@ fn counters_carry_port_network_and_owner() {
         format!("podswitch_port_state{{{labels},state=\"running\"}} 1.0"),
         r#"podswitch_worker_busy_cycles_total{cpu="1"} 100"#.into(),
         "podswitch_networks 1.0".into(),
+        "podswitch_attachments 0.0".into(),
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }

@@ -124,3 +124,6 @@ fn some_of(names: &[&str]) -> String {
         _ => format!("the ports {} and {} more", names[..3].join(", "), names.len() - 3),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::system::{self, Throttling};
 
 /// A worker that waits for its CPU longer than this share of the time is worth a warning.
 const WAITING_SHARE: f64 = 0.02;
-const CAPABILITIES: [&str; 4] = ["vhost_user", "dpdk", "port_set", "labels"];
+const CAPABILITIES: [&str; 6] = ["vhost_user", "dpdk", "port_set", "labels", "network_policy", "attachments"];
 
 /// Counters of the last two rounds, for what is said "in the last second".
 #[derive(Debug, Default)]

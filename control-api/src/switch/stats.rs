@@ -1,5 +1,7 @@
 //! Counters as messages: of ports, workers, drops and MAC tables.
 
+use std::collections::BTreeMap;
+
 use dataplane::report::{MacKind, PortCounters, WorkerReport};
 use proto::v1;
 
@@ -38,11 +40,11 @@ impl Switch {
         Ok(drops)
     }
 
-    /// Counters with the owner of each port: for metrics.
-    pub(crate) fn owned_stats(&self) -> Vec<(String, v1::PortStats)> {
+    /// Counters with the labels of each port: for metrics.
+    pub(crate) fn labelled_stats(&self) -> Vec<(BTreeMap<String, String>, v1::PortStats)> {
         let counted = self.counted("").unwrap_or_default();
-        let owner = |entry: &Entry| entry.port.spec.labels.get("owner").cloned().unwrap_or_default();
-        counted.iter().map(|(entry, counters)| (owner(entry), stats_view(entry, counters))).collect()
+        let labels = |entry: &Entry| entry.port.spec.labels.clone();
+        counted.iter().map(|(entry, counters)| (labels(entry), stats_view(entry, counters))).collect()
     }
 
     fn counted(&self, port: &str) -> Result<Vec<(Entry, PortCounters)>, Error> {

@@ -8,10 +8,10 @@ use super::fake::{Fake, options};
 use super::*;
 use crate::error::Error;
 
-struct Bench {
-    directory: tempfile::TempDir,
-    fake: Arc<Fake>,
-    switch: Switch,
+pub(super) struct Bench {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) fake: Arc<Fake>,
+    pub(super) switch: Switch,
 }
 
 fn switch(directory: &Path, fake: &Arc<Fake>) -> Switch {
@@ -19,7 +19,7 @@ fn switch(directory: &Path, fake: &Arc<Fake>) -> Switch {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let fake = Arc::new(Fake::default());
         let switch = switch(directory.path(), &fake);
@@ -29,7 +29,7 @@ impl Bench {
     }
 
     /// The daemon dies without a word and another starts on the same directory.
-    fn restart(self, refuse: bool) -> Self {
+    pub(super) fn restart(self, refuse: bool) -> Self {
         let Self { directory, switch: old, .. } = self;
         drop(old);
         let fake = Arc::new(Fake::default());
@@ -43,7 +43,7 @@ impl Bench {
     }
 }
 
-fn vhost(name: &str) -> v1::PortSpec {
+pub(super) fn vhost(name: &str) -> v1::PortSpec {
     let vhost = v1::VhostUser { path: format!("/run/{name}.sock"), ..v1::VhostUser::default() };
     v1::PortSpec {
         name: name.into(),

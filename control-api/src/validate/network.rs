@@ -43,3 +43,6 @@ fn namespaces(texts: &mut Vec<String>) -> Result<(), Invalid> {
     texts.dedup();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
