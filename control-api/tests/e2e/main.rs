@@ -14,6 +14,7 @@ mod footprint;
 mod handshake;
 mod hot_path;
 mod isolation;
+mod networks;
 mod observe;
 mod reconnect;
 mod refusals;
