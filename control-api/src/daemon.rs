@@ -17,16 +17,19 @@ use dataplane::Dataplane;
 use dataplane::StartError;
 use dataplane::ids::CoreId;
 use dataplane::spec::Config;
+use proto::paths::TOMBSTONES;
 
 use crate::address::{ApiAddress, MetricsAddress};
 use crate::config::{ConfigError, Settings};
 use crate::cpus::{self, ChoiceError, WorkerCpus};
 use crate::store::Store;
-use crate::switch::{Datapath, Options, Switch};
+use crate::switch::{self, AttachOptions, Datapath, Options, Switch};
 
 pub use listen::ListenError;
 pub use lock::LockError;
 
+/// Requests that are worked on at once: as many attachments can become one commit.
+const MOST_BLOCKING: usize = 64;
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Why the daemon does not run.
@@ -78,12 +81,19 @@ pub fn run(settings: &Settings, started: Instant) -> Result<(), Error> {
         hugepages: settings.hugepages,
         started,
         notes,
+        attachments: AttachOptions {
+            directory: settings.attachments.directory.clone(),
+            socket_gid: settings.attachments.socket_gid,
+            tombstones: settings.api.path().with_file_name(TOMBSTONES),
+            boot_id: switch::boot_id(),
+        },
     };
+    // Before the API is served: what another boot left and what was deleted meanwhile is gone when the first asks.
     let switch = Arc::new(Switch::new(Arc::clone(&datapath) as Arc<dyn Datapath>, options, store));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(16)
+        .max_blocking_threads(MOST_BLOCKING)
         .thread_name("control")
         .enable_all()
         .build()

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::store::StoreError;
+use crate::switch::Refusal;
 use crate::validate::Invalid;
 
 /// `google.rpc.ErrorInfo.domain` of every refusal.
@@ -115,6 +116,9 @@ pub enum Error {
         /// Why it was not undone.
         store: StoreError,
     },
+    /// What a container runtime asks for, and about.
+    #[error("{0}")]
+    Attach(#[from] Refusal),
     /// The daemon is stopping.
     #[error("podswitchd is stopping")]
     Stopping,
@@ -205,6 +209,10 @@ impl Error {
             Self::Store(e) => mapped(Unavailable, "NOT_STORED", "", store_remedy(e)),
             Self::NotUndone { refusal, store } => {
                 Mapped { remedy: store_remedy(store), reason: "NOT_UNDONE", ..refusal.mapped() }
+            }
+            Self::Attach(refusal) => {
+                let (code, reason, field, remedy) = refusal.parts();
+                Mapped { code, reason, field, remedy }
             }
             Self::Stopping => mapped(Unavailable, "STOPPING", "", "try again when it runs"),
         }

@@ -1,5 +1,7 @@
 //! The gRPC services: each call is handed to the switch on a thread that may block.
 
+mod attachments;
+
 use std::sync::Arc;
 
 use proto::v1;
@@ -14,7 +16,7 @@ use crate::switch::Switch;
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// All four services on one switch.
+/// All services on one switch.
 #[derive(Clone, Debug)]
 pub struct Services(Arc<Switch>);
 

@@ -9,11 +9,12 @@ mod contents;
 mod file;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proto::v1;
 
-pub use contents::{Change, Contents, Objects, Table, Wrong};
+pub use contents::{Change, Contents, Objects, Table, Wrong, attachment_row};
 use file::File;
 pub use file::FileError;
 
@@ -24,13 +25,13 @@ const ROTATE_EVERY: Duration = Duration::from_secs(3600);
 const COPIES: usize = 3;
 
 /// A change that is not on disk. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{path} cannot be written: {source}")]
 pub struct StoreError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
-    pub source: FileError,
+    /// Why; shared, because several requests can fail with one commit.
+    pub source: Arc<FileError>,
 }
 
 /// The store of one daemon.
@@ -71,7 +72,7 @@ impl Store {
         match File::open(&store.path) {
             Ok((file, contents)) => {
                 store.contents = contents;
-                store.file = Ok(file);
+                store.file = file.upgrade().map_err(|e| e.to_string());
             }
             Err(reason) => store.recover(&reason),
         }
@@ -165,7 +166,7 @@ impl Store {
         if !good {
             self.file = Err("it is being opened again".into());
             let again = match File::open(&self.path) {
-                Ok((file, contents)) if contents == self.contents && !file.is_read_only() => Ok(file),
+                Ok((file, contents)) if contents == self.contents && !file.is_read_only() => file.upgrade(),
                 Ok(_) | Err(FileError::Missing) => self.rebuild(),
                 Err(e) if !e.is_damage() => Err(e),
                 Err(_) => self.set_aside().and_then(|_| self.rebuild()),
@@ -204,7 +205,7 @@ impl Store {
             Err(source) => {
                 // Whatever reached the disk, the next change starts from what we know.
                 self.file = Err(source.to_string());
-                Err(StoreError { path: self.path.clone(), source })
+                Err(StoreError { path: self.path.clone(), source: Arc::new(source) })
             }
         }
     }
@@ -244,6 +245,18 @@ impl Store {
         }
     }
 
+    /// Why changes are refused now, if they are.
+    #[must_use]
+    pub fn refuses(&self) -> Option<String> {
+        match &self.file {
+            Err(reason) => Some(format!("{} cannot be written: {reason}", self.path.display())),
+            Ok(file) if file.is_read_only() => {
+                Some(format!("{} is read-only: changes are refused", self.path.display()))
+            }
+            Ok(_) => None,
+        }
+    }
+
     /// For the node's status.
     #[must_use]
     pub fn status(&self) -> v1::StoreStatus {
@@ -262,13 +275,7 @@ impl Store {
         if self.recovered {
             warnings.push(format!("the store was damaged: {}", self.note));
         }
-        match &self.file {
-            Err(reason) => warnings.push(format!("{} cannot be written: {reason}", self.path.display())),
-            Ok(file) if file.is_read_only() => {
-                warnings.push(format!("{} is read-only: changes are refused", self.path.display()));
-            }
-            Ok(_) => {}
-        }
+        warnings.extend(self.refuses());
         if let Some(reason) = &self.copy_error {
             warnings.push(format!("no copy of {} could be made: {reason}", self.path.display()));
         }

@@ -7,6 +7,7 @@
 //! own threads.
 
 mod arguments;
+mod attach;
 mod change;
 mod datapath;
 mod difference;
@@ -29,6 +30,7 @@ use proto::v1;
 use crate::store::Store;
 use crate::validate;
 
+pub use attach::{AttachOptions, FEATURES, Refusal, Thing, boot_id};
 pub use datapath::Datapath;
 use network::NetworkEntry;
 
@@ -47,6 +49,8 @@ pub struct Options {
     pub started: Instant,
     /// What was odd at start, for the node's status.
     pub notes: Vec<String>,
+    /// Where and under which kernel a container runtime's ports are attached.
+    pub attachments: AttachOptions,
 }
 
 /// The switch as its operators see it.
@@ -59,6 +63,10 @@ pub struct Switch {
     /// The store's status after the last change, readable while a change waits for the disk.
     store_view: Mutex<StoreView>,
     samples: Mutex<node::Samples>,
+    /// Attachments and deletions that wait for whoever gets the lock of changes.
+    waiting: Mutex<Vec<attach::Job>>,
+    /// Held while deletions from when the daemon was down are made.
+    replaying: Mutex<()>,
     /// Seconds from start until the API answered.
     start_seconds: OnceLock<f64>,
 }
@@ -67,12 +75,16 @@ pub struct Switch {
 struct StoreView {
     status: v1::StoreStatus,
     warnings: Vec<String>,
+    /// Why changes are refused, if they are.
+    refuses: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     networks: BTreeMap<String, NetworkEntry>,
     ports: BTreeMap<String, Entry>,
+    /// Whose ports are a container runtime's; each has its port.
+    attachments: BTreeMap<attach::Key, v1::Attachment>,
     /// Deleted ports that a worker has not let go of yet: their removal is tried again.
     lingering: Vec<(String, PortId)>,
 }
@@ -118,7 +130,8 @@ impl State {
 impl Switch {
     /// Takes over a store and applies what is in it. What cannot be applied waits, with its reason.
     #[must_use]
-    pub fn new(datapath: Arc<dyn Datapath>, options: Options, store: Store) -> Self {
+    pub fn new(datapath: Arc<dyn Datapath>, options: Options, mut store: Store) -> Self {
+        attach::drop_other_boots(&mut store, &options.attachments.boot_id);
         let objects = store.contents().objects().expect("checked when it was read");
         let mut state = State::default();
         for network in objects.networks {
@@ -137,16 +150,23 @@ impl Switch {
             };
             state.ports.insert(port.spec.name.clone(), Entry { port, applied });
         }
+        let keyed =
+            objects.attachments.into_iter().map(|attachment| (attach::Key::of(&attachment), attachment));
+        state.attachments = keyed.collect();
+        let recovered = store.status().recovered;
         let switch = Self {
             datapath,
             options,
             state: RwLock::new(state),
             store_view: Mutex::default(),
             samples: Mutex::default(),
+            waiting: Mutex::default(),
+            replaying: Mutex::default(),
             start_seconds: OnceLock::new(),
             changes: Mutex::new(store),
         };
         switch.show_store(&lock(&switch.changes));
+        switch.prepare_attachments(recovered);
         switch
     }
 
@@ -164,7 +184,8 @@ impl Switch {
     }
 
     fn show_store(&self, store: &Store) {
-        *lock(&self.store_view) = StoreView { status: store.status(), warnings: store.warnings() };
+        *lock(&self.store_view) =
+            StoreView { status: store.status(), warnings: store.warnings(), refuses: store.refuses() };
     }
 }
 

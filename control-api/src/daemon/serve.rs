@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::v1::attachment_service_server::AttachmentServiceServer;
 use proto::v1::network_service_server::NetworkServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::port_service_server::PortServiceServer;
@@ -87,6 +88,7 @@ async fn grpc(
     reporter.set_serving::<NetworkServiceServer<Services>>().await;
     reporter.set_serving::<NodeServiceServer<Services>>().await;
     reporter.set_serving::<StatsServiceServer<Services>>().await;
+    reporter.set_serving::<AttachmentServiceServer<Services>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -106,6 +108,9 @@ async fn grpc(
         .add_service(PortServiceServer::new(services.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(NetworkServiceServer::new(services.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(NodeServiceServer::new(services.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(
+            AttachmentServiceServer::new(services.clone()).max_decoding_message_size(LARGEST_MESSAGE),
+        )
         .add_service(StatsServiceServer::new(services).max_decoding_message_size(LARGEST_MESSAGE))
         .serve_with_incoming_shutdown(connections, async move { stop.cancelled().await })
         .await

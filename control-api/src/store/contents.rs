@@ -13,11 +13,13 @@ pub enum Table {
     Network,
     /// Ports.
     Port,
+    /// Attachments: who holds which port.
+    Attachment,
 }
 
 impl Table {
-    /// Every kind, networks first: ports refer to them.
-    pub const ALL: [Table; 2] = [Table::Network, Table::Port];
+    /// Every kind, each after those that it refers to.
+    pub const ALL: [Table; 3] = [Table::Network, Table::Port, Table::Attachment];
 
     /// Name of the table.
     #[must_use]
@@ -25,6 +27,7 @@ impl Table {
         match self {
             Self::Network => "network",
             Self::Port => "port",
+            Self::Attachment => "attachment",
         }
     }
 }
@@ -50,6 +53,19 @@ impl Change {
     pub fn put_port(spec: &v1::PortSpec) -> Self {
         Self::Put(Table::Port, spec.name.clone(), json(spec))
     }
+
+    /// Adds or replaces an attachment, which stands under its key ([`attachment_row`]).
+    #[must_use]
+    pub fn put_attachment(attachment: &v1::Attachment) -> Self {
+        let key = attachment.spec.clone().unwrap_or_default().key.unwrap_or_default();
+        Self::Put(Table::Attachment, attachment_row(&key), json(attachment))
+    }
+}
+
+/// Name of an attachment's row: `NETWORK/CONTAINER/INTERFACE`, none of which holds a `/`.
+#[must_use]
+pub fn attachment_row(key: &v1::AttachmentKey) -> String {
+    format!("{}/{}/{}", key.network, key.container_id, key.ifname)
 }
 
 fn json(spec: &impl serde::Serialize) -> String {
@@ -63,6 +79,8 @@ pub struct Objects {
     pub networks: Vec<v1::NetworkSpec>,
     /// Ports by name.
     pub ports: Vec<v1::PortSpec>,
+    /// Attachments by key; the port of each is among the ports.
+    pub attachments: Vec<v1::Attachment>,
 }
 
 /// Rows that cannot be what was written.
@@ -98,6 +116,17 @@ pub enum Wrong {
         /// Its network.
         network: String,
     },
+    /// An attachment without its port.
+    #[error("the attachment \"{name}\" has the port \"{port}\", which is not there")]
+    WithoutPort {
+        /// The row.
+        name: String,
+        /// Its port.
+        port: String,
+    },
+    /// An attachment that stands under another name than its key's.
+    #[error("the attachment \"{0}\" does not stand under its key")]
+    Key(String),
     /// The rows are not those that were written.
     #[error("the digest over all rows is {found}, {stored} was written")]
     Digest {
@@ -193,6 +222,17 @@ impl Contents {
                         return Err(Wrong::Dangling { port: spec.name, network: spec.network });
                     }
                     objects.ports.push(spec);
+                }
+                Table::Attachment => {
+                    let attachment: v1::Attachment = parse(table, name, text)?;
+                    let key = attachment.spec.as_ref().and_then(|spec| spec.key.as_ref());
+                    if key.is_none_or(|key| attachment_row(key) != name) {
+                        return Err(Wrong::Key(name.into()));
+                    }
+                    if !self.rows.contains_key(&(Table::Port, attachment.port.clone())) {
+                        return Err(Wrong::WithoutPort { name: name.into(), port: attachment.port });
+                    }
+                    objects.attachments.push(attachment);
                 }
             }
         }

@@ -11,13 +11,18 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::contents::{Change, Contents, Table, Wrong};
 
 /// Number of the layout below, kept as SQLite's `user_version`.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
+/// The oldest layout that is read: 1 has no attachments.
+const OLDEST: i64 = 1;
 
 const LAYOUT: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE network (name TEXT PRIMARY KEY, spec TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE port (name TEXT PRIMARY KEY, spec TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE attachment (name TEXT PRIMARY KEY, spec TEXT NOT NULL) WITHOUT ROWID;
 ";
+/// What leads from layout 1 to 2.
+const FROM_1: &str = "CREATE TABLE attachment (name TEXT PRIMARY KEY, spec TEXT NOT NULL) WITHOUT ROWID;";
 
 /// Why a file is not a good store.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +43,7 @@ pub enum FileError {
     #[error("the integrity check says: {0}")]
     Integrity(String),
     /// Written by another version.
-    #[error("its layout has number {0}, this version writes {SCHEMA}")]
+    #[error("its layout has number {0}, this version reads {OLDEST} to {SCHEMA}")]
     Version(i64),
     /// A row of the table meta is missing.
     #[error("the table meta lacks \"{0}\"")]
@@ -79,10 +84,12 @@ pub(super) struct File {
     connection: Connection,
     /// Device and inode, to see when somebody moved it away under us.
     identity: (u64, u64),
+    /// Number of its layout.
+    layout: i64,
 }
 
 impl File {
-    /// Opens and checks a file; nothing is created.
+    /// Opens and checks a file; nothing is created, and an older layout stays as it is (see [`File::upgrade`]).
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), FileError> {
         let meta = match fs::symlink_metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(FileError::Missing),
@@ -92,8 +99,24 @@ impl File {
             return Err(FileError::NotAFile);
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let contents = read(&connection)?;
-        Ok((Self { connection, identity: (meta.dev(), meta.ino()) }, contents))
+        let (layout, contents) = read(&connection)?;
+        Ok((Self { connection, identity: (meta.dev(), meta.ino()), layout }, contents))
+    }
+
+    /// Brings an older layout to the present one, in place and in one transaction. A file that cannot be written is
+    /// left as it is: it is read all the same.
+    pub(super) fn upgrade(mut self) -> Result<Self, FileError> {
+        if self.layout == SCHEMA || self.is_read_only() {
+            return Ok(self);
+        }
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.execute_batch(FROM_1)?;
+        transaction.pragma_update(None, "user_version", SCHEMA)?;
+        transaction.commit()?;
+        tracing::info!(from = self.layout, to = SCHEMA, "the store's layout was brought up to date");
+        self.layout = SCHEMA;
+        Ok(self)
     }
 
     /// Writes contents as a new file under a passing name and moves it to `path` when it is complete and on disk.
@@ -128,7 +151,7 @@ impl File {
                 Change::Put(table, name, json) => put(&transaction, *table, name, json)?,
                 Change::Delete(table, name) => {
                     let sql = format!("DELETE FROM {} WHERE name = ?1", table.name());
-                    transaction.execute(&sql, params![name])?;
+                    transaction.prepare_cached(&sql)?.execute(params![name])?;
                 }
             }
         }
@@ -180,13 +203,13 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, FileError> {
     Ok(connection)
 }
 
-fn read(connection: &Connection) -> Result<Contents, FileError> {
+fn read(connection: &Connection) -> Result<(i64, Contents), FileError> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(FileError::Integrity(verdict.replace('\n', " ")));
     }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != SCHEMA {
+    if !(OLDEST..=SCHEMA).contains(&version) {
         return Err(FileError::Version(version));
     }
     let meta = |key: &'static str| -> Result<String, FileError> {
@@ -198,6 +221,9 @@ fn read(connection: &Connection) -> Result<Contents, FileError> {
     contents.instance = meta("instance")?;
     contents.generation = meta("generation")?.parse().map_err(|_| FileError::Meta("generation"))?;
     for table in Table::ALL {
+        if table == Table::Attachment && version < 2 {
+            continue;
+        }
         let mut statement = connection.prepare(&format!("SELECT name, spec FROM {}", table.name()))?;
         for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
             let (name, json) = row?;
@@ -209,12 +235,12 @@ fn read(connection: &Connection) -> Result<Contents, FileError> {
         return Err(Wrong::Digest { found, stored }.into());
     }
     contents.objects()?;
-    Ok(contents)
+    Ok((version, contents))
 }
 
 fn put(connection: &Connection, table: Table, name: &str, json: &str) -> rusqlite::Result<()> {
     let sql = format!("INSERT OR REPLACE INTO {} (name, spec) VALUES (?1, ?2)", table.name());
-    connection.execute(&sql, params![name, json]).map(drop)
+    connection.prepare_cached(&sql)?.execute(params![name, json]).map(drop)
 }
 
 fn put_meta(connection: &Connection, contents: &Contents) -> rusqlite::Result<()> {

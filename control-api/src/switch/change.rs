@@ -1,10 +1,11 @@
 //! The changes of ports: checked whole, then stored, then applied; what the dataplane refuses is taken back from the store.
 
-use dataplane::ids::NetworkId;
+use dataplane::ids::{NetworkId, PortId};
 use dataplane::spec::DeviceSpec;
 use proto::v1;
 use proto::v1::port_spec::Device;
 
+use super::attach::{Refusal, holder};
 use super::difference::difference;
 use super::{Applied, Entry, State, Switch, asked, lock};
 use crate::cpus;
@@ -63,6 +64,9 @@ impl Switch {
             let entry = state.ports.get(name).cloned().ok_or_else(|| Error::NoPort(name.into()))?;
             let spec = changed(&entry.port.spec, request)?;
             let port = validate::port(Some(spec), self.options.port_memory)?;
+            if let Some(owner) = state.attachments.values().find(|attachment| attachment.port == name) {
+                check_attached(&entry.port.spec, &port.spec, owner)?;
+            }
             self.check(&state, &port)?;
             let network = state.networks[entry.network()].id;
             (entry, port, network)
@@ -113,20 +117,28 @@ impl Switch {
     /// # Errors
     /// A store that cannot be written; nothing has changed then.
     pub fn delete_port(&self, name: &str) -> Result<(), Error> {
+        if let Some(key) = self.owner_of(name) {
+            return self.detach_key(&key).map(drop);
+        }
         let mut store = lock(&self.changes);
         if !self.read().ports.contains_key(name) {
             return Ok(());
         }
         self.commit(&mut store, Change::Delete(Table::Port, name.into()))?;
         let entry = self.write().ports.remove(name);
-        if let Some(id) = entry.and_then(|entry| entry.id())
-            && let Err(e) = self.datapath.remove_port(id)
-        {
-            tracing::error!(port = name, "deleted, but the dataplane has not let it go: {e}");
-            self.write().lingering.push((name.to_owned(), id));
+        if let Some(id) = entry.and_then(|entry| entry.id()) {
+            self.remove_from_datapath(name, id);
         }
         tracing::info!(port = name, "deleted");
         Ok(())
+    }
+
+    /// A port that is no longer wanted; one that a worker does not let go of is tried again.
+    pub(super) fn remove_from_datapath(&self, name: &str, id: PortId) {
+        if let Err(e) = self.datapath.remove_port(id) {
+            tracing::error!(port = name, "deleted, but the dataplane has not let it go: {e}");
+            self.write().lingering.push((name.to_owned(), id));
+        }
     }
 
     pub(super) fn commit(&self, store: &mut Store, change: Change) -> Result<(), Error> {
@@ -155,7 +167,13 @@ impl Switch {
 
     /// What a port may not share with others, and what depends on how the daemon runs.
     fn check(&self, state: &State, port: &Port) -> Result<(), Error> {
-        for other in state.ports.values().filter(|other| other.name() != port.spec.name) {
+        self.check_but(state, port, &[])
+    }
+
+    /// As [`Switch::check`], without looking at the ports named.
+    pub(super) fn check_but(&self, state: &State, port: &Port, but: &[String]) -> Result<(), Error> {
+        let others = state.ports.values().filter(|other| other.name() != port.spec.name);
+        for other in others.filter(|other| !but.iter().any(|name| name == other.name())) {
             let mac = port.settings.mac.filter(|_| other.port.settings.mac == port.settings.mac);
             if let Some(mac) = mac.filter(|_| other.network() == port.spec.network) {
                 return Err(Error::MacTaken { mac, port: other.name().into() });
@@ -202,6 +220,16 @@ impl Switch {
         }
         Ok(())
     }
+}
+
+/// An operator may hold up or loosen an attached port, but its addresses are what its pod was told.
+fn check_attached(has: &v1::PortSpec, asked: &v1::PortSpec, owner: &v1::Attachment) -> Result<(), Refusal> {
+    let field = match () {
+        () if has.mac != asked.mac => "mac",
+        () if has.ips != asked.ips => "ips",
+        () => return Ok(()),
+    };
+    Err(Refusal::Attached { field, port: has.name.clone(), holder: holder::words(owner) })
 }
 
 /// The specification with the fields of the request that are set.

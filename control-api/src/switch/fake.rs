@@ -14,7 +14,7 @@ use dataplane::spec::{PortSettings, PortSpec};
 use dataplane::{NetworkError, PortError};
 use vhost::features::Features;
 
-use super::{Datapath, Options, lock};
+use super::{AttachOptions, Datapath, Options, lock};
 
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
@@ -71,6 +71,7 @@ pub(crate) fn options() -> Options {
         hugepages: true,
         started: Instant::now(),
         notes: Vec::new(),
+        attachments: AttachOptions::default(),
     }
 }
 

@@ -9,6 +9,7 @@ impl Switch {
     pub fn maintain(&self) {
         self.remove_lingering();
         self.retry();
+        self.replay_tombstones();
         let mut store = lock(&self.changes);
         store.copy_if_due(false);
         self.show_store(&store);

@@ -98,7 +98,7 @@ impl Switch {
             throttled_ns: throttling.nanoseconds,
             warnings: self.warnings(store.1, &reports, hugepages, &waiting),
             capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
-            attachments: 0,
+            attachments: self.attachment_count(),
         }
     }
 
