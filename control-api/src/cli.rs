@@ -5,9 +5,11 @@
 
 mod args;
 mod client;
+mod doctor;
 mod network;
 mod output;
 mod port;
+mod support;
 mod table;
 mod watch;
 
@@ -30,6 +32,9 @@ enum Error {
     /// Nobody answers.
     #[error("{address}: podswitchd cannot be reached ({reason}); is it running, and are you root?")]
     Unreachable { address: String, reason: String },
+    /// The support archive.
+    #[error("{path}: {source}")]
+    Archive { path: String, source: io::Error },
     /// Standard output is closed or full.
     #[error("the output: {0}")]
     Output(#[from] io::Error),
@@ -47,8 +52,8 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(run(options))) {
-        Ok(()) => ExitCode::SUCCESS,
+    match runtime.and_then(|runtime| runtime.block_on(start(options))) {
+        Ok(status) => status,
         // Whoever read our output has read enough.
         Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
@@ -61,6 +66,17 @@ pub fn main() -> ExitCode {
 fn one_line(message: &str, code: tonic::Code) -> String {
     let text = if message.is_empty() { code.description() } else { message };
     text.replace('\n', " ")
+}
+
+/// What works without the daemon, and then everything else.
+async fn start(options: Options) -> Result<ExitCode, Error> {
+    let out = Output::new(options.output);
+    match &options.command {
+        Command::Doctor(doctor) => return doctor::run(doctor, &options.api, &out).await,
+        Command::Support(support) => support::run(support, &options.api, &out).await?,
+        _ => run(options).await?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(options: Options) -> Result<(), Error> {
@@ -94,6 +110,6 @@ async fn run(options: Options) -> Result<(), Error> {
             let drops = client.stats().drops(request).await?.into_inner();
             out.print(&drops, table::drops)
         }
-        Command::Completions { .. } => Ok(()),
+        Command::Completions { .. } | Command::Doctor(_) | Command::Support(_) => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod memory;
 mod notify;
 
 pub use cgroup::Throttling;
+pub(crate) use cgroup::directories as cgroup_directories;
 pub use memory::private_bytes;
 pub use notify::notify;
 

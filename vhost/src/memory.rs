@@ -22,3 +22,4 @@ pub use memfd::{MemfdKind, memfd};
 pub use refusal::{MapError, Space};
 pub use sigbus::{install_sigbus_guard, pages_replaced};
 pub use table::{GuestMemory, Region};
+pub use uffd::holes_are_faults;

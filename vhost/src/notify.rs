@@ -24,6 +24,14 @@ use crate::tenant_fd::TenantFd;
 
 pub use thread::Notifier;
 
+/// Whether the kernel has what guests are notified with.
+///
+/// # Errors
+/// What the kernel says.
+pub fn available() -> std::io::Result<()> {
+    aio::Aio::new().map(drop)
+}
+
 /// A ring's call descriptor as a worker sees it: a mark, and nothing that can block.
 #[derive(Clone, Debug, Default)]
 pub struct Call(Option<Arc<Slot>>);

@@ -5,6 +5,8 @@ mod network;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::doctor::Doctor;
+use super::support::Support;
 use crate::address::ApiAddress;
 use crate::size;
 
@@ -67,6 +69,10 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME")]
         port: Option<String>,
     },
+    /// Examines this machine; needs no daemon
+    Doctor(Doctor),
+    /// Writes an archive for a bug report; works without the daemon too
+    Support(Support),
     /// Prints a completion script
     Completions {
         /// For this shell
@@ -261,6 +267,8 @@ mod tests {
             "fdb show blue",
             "worker list",
             "drops --port a",
+            "doctor --strict --config /etc/x.toml -o json",
+            "support --file /tmp/x.tar.gz",
             "completions bash",
         ] {
             let words = std::iter::once("podswitch").chain(line.split_ascii_whitespace());

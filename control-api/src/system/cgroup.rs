@@ -22,7 +22,7 @@ impl Throttling {
 
     fn read_below(root: &Path, groups: &str) -> Self {
         let mut sum = Self::default();
-        for directory in directories(root, groups) {
+        for directory in directories(root, groups, "cpu") {
             let text = fs::read_to_string(directory.join("cpu.stat")).unwrap_or_default();
             let one = parse(&text);
             sum.periods += one.periods;
@@ -32,22 +32,23 @@ impl Throttling {
     }
 }
 
-/// Our group and every group above it: a limit counts where it is set.
-fn directories(root: &Path, groups: &str) -> Vec<PathBuf> {
+/// Our group and every group above it, in version 2 and in the hierarchy that has `controller`: a limit counts where it
+/// is set. `root` is where control groups are mounted, `groups` the content of /proc/self/cgroup.
+pub(crate) fn directories(root: &Path, groups: &str, controller: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         let mount = if controllers.is_empty() {
             root.to_owned()
-        } else if controllers.split(',').any(|c| c == "cpu") {
+        } else if controllers.split(',').any(|c| c == controller) {
             root.join(controllers)
         } else {
             continue;
         };
         // Inside a container the path may be the host's, which is not visible: then the mount itself is our group.
         let ours = mount.join(path.trim_start_matches('/'));
-        let ours = if ours.join("cpu.stat").exists() { ours } else { mount.clone() };
+        let ours = if ours.is_dir() { ours } else { mount.clone() };
         found.extend(ours.ancestors().take_while(|d| d.starts_with(&mount)).map(Path::to_owned));
     }
     found

@@ -55,6 +55,14 @@ pub(super) fn raise_on_holes(start: usize, len: usize) -> bool {
     registered.is_ok()
 }
 
+/// Whether the kernel turns holes in guests' memory into faults for this process, as mapping asks of it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn holes_are_faults() -> io::Result<()> {
+    open().map(drop)
+}
+
 fn open() -> io::Result<OwnedFd> {
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
     // SAFETY: the call takes one integer and returns a new descriptor that nobody else owns.

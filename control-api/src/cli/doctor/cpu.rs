@@ -28,7 +28,11 @@ fn set(machine: &Machine, workers: &[CoreId]) -> Finding {
     if let (Daemon::Absent | Daemon::Silent(_), Ok(settings)) = (&machine.daemon, &machine.settings)
         && let Err(e) = settings.workers.choose(&allowed, &online)
     {
-        return Finding::fail(CHECK, format!("podswitchd would not start: {e}"), "change workers.cpus, or the set");
+        return Finding::fail(
+            CHECK,
+            format!("podswitchd would not start: {e}"),
+            "change workers.cpus, or the set",
+        );
     }
     let others = allowed.iter().filter(|cpu| !workers.contains(cpu)).count();
     let found = format!("{} of {} may be used, workers on {}", list(&allowed), list(&online), list(workers));
@@ -105,7 +109,9 @@ fn throttling(machine: &Machine) -> Finding {
     let throttled: u64 = groups(machine)
         .iter()
         .filter_map(|directory| std::fs::read_to_string(directory.join("cpu.stat")).ok())
-        .filter_map(|stat| stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")?.trim().parse::<u64>().ok()))
+        .filter_map(|stat| {
+            stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")?.trim().parse::<u64>().ok())
+        })
         .sum();
     if throttled == 0 {
         return Finding::ok(CHECK, "never since this control group was made");
@@ -132,7 +138,8 @@ fn governor(machine: &Machine, workers: &[CoreId]) -> Finding {
     if governors.is_empty() {
         return Finding::ok(CHECK, "the kernel does not set the frequency here");
     }
-    let slow: Vec<CoreId> = governors.iter().filter(|(_, word)| word != "performance").map(|(cpu, _)| *cpu).collect();
+    let slow: Vec<CoreId> =
+        governors.iter().filter(|(_, word)| word != "performance").map(|(cpu, _)| *cpu).collect();
     let Some((_, word)) = governors.iter().find(|(_, word)| word != "performance") else {
         return Finding::ok(CHECK, "performance");
     };
@@ -149,7 +156,8 @@ fn siblings(machine: &Machine, workers: &[CoreId]) -> Finding {
     let mut shared = Vec::new();
     for worker in workers {
         let siblings = machine.cpus(format!("{CPUS}/cpu{}/topology/thread_siblings_list", worker.0));
-        let others: Vec<CoreId> = siblings.into_iter().filter(|cpu| cpu != worker && online.contains(cpu)).collect();
+        let others: Vec<CoreId> =
+            siblings.into_iter().filter(|cpu| cpu != worker && online.contains(cpu)).collect();
         if !others.is_empty() {
             shared.push(format!("the worker on CPU {worker} shares its core with CPU {}", list(&others)));
         }

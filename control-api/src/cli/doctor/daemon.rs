@@ -15,7 +15,11 @@ fn configuration(machine: &Machine) -> Finding {
     const CHECK: &str = "configuration";
     match &machine.settings {
         Ok(_) => Finding::ok(CHECK, "every key is known and every value is possible"),
-        Err(e) => Finding::fail(CHECK, e.to_string(), "correct the file; `podswitchd` refuses it with the same words"),
+        Err(e) => Finding::fail(
+            CHECK,
+            e.to_string(),
+            "correct the file; `podswitchd` refuses it with the same words",
+        ),
     }
 }
 
@@ -40,7 +44,11 @@ fn api(machine: &Machine) -> Finding {
             let ours = env!("CARGO_PKG_VERSION");
             if let Some(first) = status.warnings.first() {
                 let more = status.warnings.len() - 1;
-                Finding::warn(CHECK, format!("{found}; it warns: {first} ({more} more)"), "see `podswitch status`")
+                Finding::warn(
+                    CHECK,
+                    format!("{found}; it warns: {first} ({more} more)"),
+                    "see `podswitch status`",
+                )
             } else if status.version != ours {
                 let other = format!("{found}; this program is of version {ours}");
                 Finding::warn(CHECK, other, "finish the upgrade: replace the older of the two")

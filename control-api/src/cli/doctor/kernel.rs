@@ -19,7 +19,11 @@ fn version(machine: &Machine) -> Finding {
     let release = machine.text("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
-        return Finding::warn(CHECK, format!("\"{release}\" is no version"), "run podswitch on Linux 5.11 or later");
+        return Finding::warn(
+            CHECK,
+            format!("\"{release}\" is no version"),
+            "run podswitch on Linux 5.11 or later",
+        );
     };
     let remedy = "use Linux 5.11 or later";
     if (major, minor) < OLDEST {
@@ -40,7 +44,9 @@ fn userfaultfd(machine: &Machine) -> Finding {
         Answer::NotAsked if !machine.there("/proc/sys/vm/unprivileged_userfaultfd") => {
             Finding::warn(CHECK, format!("not in this kernel: {without}"), remedy)
         }
-        Answer::Granted | Answer::NotAsked => Finding::ok(CHECK, "holes in guests' memory are faults of their ports"),
+        Answer::Granted | Answer::NotAsked => {
+            Finding::ok(CHECK, "holes in guests' memory are faults of their ports")
+        }
     }
 }
 
@@ -57,7 +63,9 @@ fn notification(machine: &Machine) -> Finding {
             let remedy = if most > 0 && taken + EVENTS > most { more } else { remedy };
             Finding::fail(CHECK, format!("refused ({reason}); {found}"), remedy)
         }
-        Answer::NotAsked if most == 0 => Finding::fail(CHECK, "not in this kernel: guests cannot be notified", remedy),
+        Answer::NotAsked if most == 0 => {
+            Finding::fail(CHECK, "not in this kernel: guests cannot be notified", remedy)
+        }
         Answer::Granted | Answer::NotAsked if taken + EVENTS > most => Finding::warn(CHECK, found, more),
         Answer::Granted | Answer::NotAsked => Finding::ok(CHECK, found),
     }

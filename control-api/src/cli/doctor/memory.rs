@@ -63,16 +63,22 @@ fn hugepages(machine: &Machine) -> Vec<Finding> {
     }
     let on_place = |(place, directory): &(String, String)| {
         let pools = pools(machine, directory);
-        let remedy = format!("echo 512 > {directory}/hugepages-2048kB/nr_hugepages (or hugepages=512 on the kernel's command line)");
+        let remedy = format!(
+            "echo 512 > {directory}/hugepages-2048kB/nr_hugepages (or hugepages=512 on the kernel's command line)"
+        );
         let sizes: Vec<String> = pools
             .iter()
             .filter(|pool| pool.reserved > 0)
-            .map(|pool| format!("{} reserved, {} free of {}", pool.reserved, pool.free, size::exact(pool.bytes)))
+            .map(|pool| {
+                format!("{} reserved, {} free of {}", pool.reserved, pool.free, size::exact(pool.bytes))
+            })
             .collect();
         if sizes.is_empty() {
             return Finding::warn(
                 CHECK,
-                format!("{place} has none: the switch runs on ordinary pages, pods that ask for hugepages do not start"),
+                format!(
+                    "{place} has none: the switch runs on ordinary pages, pods that ask for hugepages do not start"
+                ),
                 remedy,
             );
         }
@@ -153,7 +159,9 @@ fn limit(machine: &Machine) -> Finding {
     }
     let remedy = "give the pod limits of hugepages-2Mi, or raise the limit of the control group";
     match tightest {
-        Some((0, file)) => Finding::warn(CHECK, format!("{file} is 0: this control group may have none"), remedy),
+        Some((0, file)) => {
+            Finding::warn(CHECK, format!("{file} is 0: this control group may have none"), remedy)
+        }
         Some((bytes, file)) => Finding::ok(CHECK, format!("{file} is {}", size::exact(bytes))),
         None => Finding::ok(CHECK, "none below what the machine has"),
     }
