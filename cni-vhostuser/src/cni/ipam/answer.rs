@@ -99,13 +99,13 @@ mod tests {
             "routes":[{"dst":"10.2.0.0/16","gw":"10.0.0.1","mtu":1400}],"dns":{"nameservers":null,"domain":"d"}}"#;
         let got = addressing("x", new).unwrap();
         let ip = Ip { address: "10.0.0.2/24".into(), gateway: Some("10.0.0.1".into()), interface: None };
-        assert_eq!(got.ips, [ip.clone()]);
+        assert_eq!(got.ips, std::slice::from_ref(&ip));
         assert_eq!((got.routes[0].mtu, got.dns.domain.as_str()), (Some(1400), "d"));
 
         let middle =
             br#"{"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.0.0.2/24","gateway":"10.0.0.1"}],
             "routes":null,"dns":{}}"#;
-        assert_eq!(addressing("x", middle).unwrap().ips, [ip.clone()]);
+        assert_eq!(addressing("x", middle).unwrap().ips, std::slice::from_ref(&ip));
 
         let old = br#"{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24","gateway":"10.0.0.1","routes":[{"dst":"0.0.0.0/0"}]},
             "ip6":{"ip":"fd00::2/64"}}"#;
