@@ -89,9 +89,13 @@ pub fn run(program: &Path, arguments: &[&str]) -> Outcome {
     }
 }
 
-/// One of our binaries: where cargo says it is (tests), or above the running example (the demo).
+/// One of our binaries: where `PODSWITCHD` says the daemon is, where cargo says they are (this crate's tests), or above
+/// the running example or test.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(daemon) = std::env::var_os("PODSWITCHD").map(PathBuf::from) {
+        return daemon.with_file_name(name);
+    }
     let told = match name {
         "podswitchd" => option_env!("CARGO_BIN_EXE_podswitchd"),
         _ => option_env!("CARGO_BIN_EXE_podswitch"),

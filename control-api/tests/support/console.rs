@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use super::wait;
 
@@ -22,11 +21,12 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts testpmd, at a low priority if it `gives_way`. It dies with us, and prints line by line also into a pipe.
-    pub fn spawn(arguments: &[String], gives_way: bool) -> Self {
+    /// Starts testpmd, at a low priority if it `gives_way`, in the container that the words `within` make, if any. It
+    /// dies with us, and prints line by line also into a pipe.
+    pub fn spawn(within: &[String], arguments: &[String], gives_way: bool) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nice", "-n", if gives_way { "10" } else { "0" }]);
-        command.args(["stdbuf", "-oL", "-eL", "dpdk-testpmd"]).args(arguments);
+        command.args(within).args(["stdbuf", "-oL", "-eL", "dpdk-testpmd"]).args(arguments);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = record(child.stdout.take().unwrap());
@@ -68,7 +68,7 @@ impl Console {
     /// Ends it in its own way; false if it had to be killed.
     pub fn quit(&mut self) -> bool {
         let _ = writeln!(self.input, "quit");
-        let ended = wait::attempt(Duration::from_secs(10), || self.child.try_wait().unwrap());
+        let ended = wait::attempt(wait::PATIENCE, || self.child.try_wait().unwrap());
         if ended.is_none() {
             self.kill();
         }

@@ -47,7 +47,12 @@ pub struct PodSpec {
     /// Gives way to everyone else on its CPUs, so that it fills a ring and then waits until others have worked.
     pub gives_way: bool,
     pub behind: Behind,
-    directory: PathBuf,
+    /// Words that put it into its container; none: it runs beside us.
+    pub within: Vec<String>,
+    /// Words for its port, as it was told them in its container; none: they are made of the above.
+    pub told: Vec<String>,
+    /// Where its captures lie.
+    pub directory: PathBuf,
     all_cpus: Vec<u32>,
 }
 
@@ -72,6 +77,8 @@ impl PodSpec {
             cpus: all_cpus.clone(),
             gives_way: false,
             behind,
+            within: Vec::new(),
+            told: Vec::new(),
             directory: lab.directory().to_path_buf(),
             all_cpus,
         }
@@ -101,7 +108,14 @@ impl PodSpec {
         words.extend(["-m".into(), memory.next_multiple_of(2).to_string()]);
         words.extend(["--file-prefix".into(), format!("psw-{}-{number}", std::process::id())]);
         words.extend(["--lcores".into(), lcores]);
-        words.push(format!("--vdev={}", self.virtio_user()));
+        if self.told.is_empty() {
+            words.push(format!("--vdev={}", self.virtio_user()));
+        }
+        words.extend(self.told.iter().cloned());
+        if !self.within.is_empty() {
+            // Physical addresses are root's alone.
+            words.push("--iova-mode=va".into());
+        }
         words.extend(self.capture_devices());
         words.extend(["--", "-i", "--disable-link-check", "--no-flush-rx"].map(String::from));
         words.push(format!("--port-topology={}", if self.records() { "chained" } else { "loop" }));
@@ -189,7 +203,7 @@ impl Pod {
         }
         Self {
             spec: spec.clone(),
-            console: Console::spawn(&spec.arguments(), spec.gives_way),
+            console: Console::spawn(&spec.within, &spec.arguments(), spec.gives_way),
             prepared: false,
         }
     }

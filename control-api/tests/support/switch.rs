@@ -23,6 +23,10 @@ pub struct Setup {
     pub no_huge: bool,
     /// Further sections of the configuration file.
     pub config: String,
+    /// All that the daemon may do as root, as `setpriv` names capabilities; `None`: whatever we may.
+    pub capabilities: Option<Vec<String>>,
+    /// Further variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -30,7 +34,14 @@ impl Setup {
     #[must_use]
     pub fn new(lab: &Lab, workers: usize) -> Self {
         let cpus: Vec<String> = (0..workers.min(lab.cpus())).map(|n| lab.cpu(n).to_string()).collect();
-        Self { workers: cpus.join(","), busy: false, no_huge: false, config: String::new() }
+        Self {
+            workers: cpus.join(","),
+            busy: false,
+            no_huge: false,
+            config: String::new(),
+            capabilities: None,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -214,7 +225,12 @@ fn launch(directory: &Path, setup: &Setup) -> (Child, Duration) {
     let api = directory.join("api.sock");
     // Dies with us, whatever becomes of us.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary("podswitchd"));
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(capabilities) = &setup.capabilities {
+        let bounds: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        command.args(["--no-new-privs", "--inh-caps", "-all", "--bounding-set", &format!("-all{bounds}")]);
+    }
+    command.arg(binary("podswitchd")).envs(setup.environment.iter().cloned());
     command.arg("--config").arg(directory.join("podswitchd.toml"));
     command.arg("--api").arg(format!("unix:{}", api.display()));
     command.arg("--state").arg(directory.join("state")).args(["--workers", &setup.workers]);
