@@ -23,7 +23,7 @@ use crate::address::{ApiAddress, MetricsAddress};
 use crate::config::{ConfigError, Settings};
 use crate::cpus::{self, ChoiceError, WorkerCpus};
 use crate::store::Store;
-use crate::switch::{self, AttachOptions, Datapath, Options, Switch};
+use crate::switch::{self, AttachOptions, Datapath, Options, ReconcileOptions, Switch};
 
 pub use listen::ListenError;
 pub use lock::LockError;
@@ -86,6 +86,10 @@ pub fn run(settings: &Settings, started: Instant) -> Result<(), Error> {
             socket_gid: settings.attachments.socket_gid,
             tombstones: settings.api.path().with_file_name(TOMBSTONES),
             boot_id: switch::boot_id(),
+        },
+        reconcile: ReconcileOptions {
+            every: settings.attachments.reconcile,
+            kubelet: settings.attachments.kubelet.clone(),
         },
     };
     // Before the API is served: what another boot left and what was deleted meanwhile is gone when the first asks.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod cpus;
 pub mod daemon;
 pub mod error;
+pub mod kubelet;
 pub mod metrics;
 pub mod services;
 pub mod size;

@@ -15,6 +15,7 @@ mod hint;
 mod maintain;
 mod network;
 mod node;
+mod reconcile;
 mod stats;
 mod view;
 
@@ -33,6 +34,7 @@ use crate::validate;
 pub use attach::{AttachOptions, FEATURES, Refusal, Thing, boot_id};
 pub use datapath::Datapath;
 use network::NetworkEntry;
+pub use reconcile::ReconcileOptions;
 
 /// What the switch must know of the daemon's settings.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub struct Options {
     pub notes: Vec<String>,
     /// Where and under which kernel a container runtime's ports are attached.
     pub attachments: AttachOptions,
+    /// How those are found whose pods are gone without a word.
+    pub reconcile: ReconcileOptions,
 }
 
 /// The switch as its operators see it.
@@ -63,6 +67,8 @@ pub struct Switch {
     /// The store's status after the last change, readable while a change waits for the disk.
     store_view: Mutex<StoreView>,
     samples: Mutex<node::Samples>,
+    /// Which attachments have no namespace any more.
+    looks: Mutex<reconcile::Looks>,
     /// Attachments and deletions that wait for whoever gets the lock of changes.
     waiting: Mutex<Vec<attach::Job>>,
     /// Held while deletions from when the daemon was down are made.
@@ -160,6 +166,7 @@ impl Switch {
             state: RwLock::new(state),
             store_view: Mutex::default(),
             samples: Mutex::default(),
+            looks: Mutex::default(),
             waiting: Mutex::default(),
             replaying: Mutex::default(),
             start_seconds: OnceLock::new(),

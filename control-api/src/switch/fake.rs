@@ -14,7 +14,7 @@ use dataplane::spec::{PortSettings, PortSpec};
 use dataplane::{NetworkError, PortError};
 use vhost::features::Features;
 
-use super::{AttachOptions, Datapath, Options, lock};
+use super::{AttachOptions, Datapath, Options, ReconcileOptions, lock};
 
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
@@ -72,6 +72,7 @@ pub(crate) fn options() -> Options {
         started: Instant::now(),
         notes: Vec::new(),
         attachments: AttachOptions::default(),
+        reconcile: ReconcileOptions::default(),
     }
 }
 

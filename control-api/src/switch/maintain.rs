@@ -1,5 +1,7 @@
 //! What is done once a second: what waits is tried again, good generations are copied, workers are sampled.
 
+use std::time::Instant;
+
 use dataplane::PortError;
 
 use super::{Applied, Entry, Switch, asked, lock};
@@ -10,6 +12,7 @@ impl Switch {
         self.remove_lingering();
         self.retry();
         self.replay_tombstones();
+        self.reconcile(Instant::now());
         let mut store = lock(&self.changes);
         store.copy_if_due(false);
         self.show_store(&store);

@@ -153,6 +153,7 @@ impl Switch {
             warnings.push("no hugepages are used: reserve some (vm.nr_hugepages) for speed".into());
         }
         warnings.extend(self.options.notes.iter().cloned());
+        warnings.extend(self.reconcile_warning());
         warnings.extend(waiting.iter().take(10).cloned());
         if waiting.len() > 10 {
             warnings.push(format!("{} more ports cannot be applied", waiting.len() - 10));

@@ -36,7 +36,8 @@ async fn the_archive_has_what_is_listed_and_nothing_else() {
 
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
     let mut tar = tar::Archive::new(GzDecoder::new(std::fs::File::open(&file).unwrap()));
-    let first = tar.entries().unwrap().next().unwrap().unwrap().path().unwrap().into_owned();
+    let entry = tar.entries().unwrap().next().unwrap().unwrap();
+    let first = entry.path().unwrap().into_owned();
     let inner = first.parent().unwrap().to_str().unwrap().to_owned();
     assert!(inner.starts_with("podswitch-support-"), "{inner}");
     let found = read(&file, &inner);

@@ -14,7 +14,7 @@ use proto::v1;
 const MOST_LOOKS: usize = 4096;
 
 /// Device and inode of what a path leads to.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub(in crate::switch) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
