@@ -42,6 +42,9 @@ pub enum FileError {
     /// SQLite's own check failed.
     #[error("the integrity check says: {0}")]
     Integrity(String),
+    /// Its last page is not all there.
+    #[error("it is cut short, at {0} bytes")]
+    CutShort(u64),
     /// Written by another version.
     #[error("its layout has number {0}, this version reads {OLDEST} to {SCHEMA}")]
     Version(i64),
@@ -59,7 +62,12 @@ impl FileError {
         use rusqlite::ErrorCode as Code;
         match self {
             Self::Missing | Self::Io(_) => false,
-            Self::NotAFile | Self::Integrity(_) | Self::Version(_) | Self::Meta(_) | Self::Wrong(_) => true,
+            Self::NotAFile
+            | Self::Integrity(_)
+            | Self::CutShort(_)
+            | Self::Version(_)
+            | Self::Meta(_)
+            | Self::Wrong(_) => true,
             Self::Sqlite(e) => !matches!(
                 e.sqlite_error_code(),
                 Some(
@@ -100,6 +108,7 @@ impl File {
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let (layout, contents) = read(&connection)?;
+        whole(path, &connection)?;
         Ok((Self { connection, identity: (meta.dev(), meta.ino()), layout }, contents))
     }
 
@@ -201,6 +210,13 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, FileError> {
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.pragma_update(None, "cell_size_check", "ON")?;
     Ok(connection)
+}
+
+/// SQLite takes a last page that is cut short for one that ends in zeros; a table without rows would not notice.
+fn whole(path: &Path, connection: &Connection) -> Result<(), FileError> {
+    let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?.into();
+    let length = fs::symlink_metadata(path)?.len();
+    if length.is_multiple_of(page) { Ok(()) } else { Err(FileError::CutShort(length)) }
 }
 
 fn read(connection: &Connection) -> Result<(i64, Contents), FileError> {

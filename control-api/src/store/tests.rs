@@ -243,3 +243,67 @@ fn copies_follow_changes_but_not_each() {
     assert_eq!(generation(), 5);
     assert_eq!(File::open(&directory.path().join("state.db.2")).unwrap().1.generation, 4);
 }
+
+/// As the version before wrote it: without attachments.
+fn make_layout_1(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute_batch("DROP TABLE attachment").unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+}
+
+fn layout(path: &Path) -> i64 {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+fn attachment(port: &str) -> Change {
+    let key = v1::AttachmentKey { network: "n".into(), container_id: "c".into(), ifname: "i".into() };
+    let spec = v1::AttachRequest { key: Some(key), ..v1::AttachRequest::default() };
+    Change::put_attachment(&v1::Attachment {
+        spec: Some(spec),
+        port: port.into(),
+        ..v1::Attachment::default()
+    })
+}
+
+#[test]
+fn a_file_of_the_layout_before_is_read_and_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let contents = filled(directory.path()).contents().clone();
+    make_layout_1(&path);
+    let mut store = Store::open(directory.path());
+    assert_eq!(store.contents(), &contents);
+    assert!(!store.status().recovered && damaged(directory.path()).is_empty());
+    assert_eq!(layout(&path), 2);
+    store.commit(&[attachment("a")]).unwrap();
+    drop(store);
+    let store = Store::open(directory.path());
+    assert_eq!(store.contents().objects().unwrap().attachments.len(), 1);
+    assert!(!store.status().recovered);
+}
+
+#[test]
+fn a_copy_of_the_layout_before_is_good_to_start_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = filled(directory.path());
+    store.copy_if_due(true);
+    let contents = store.contents().clone();
+    drop(store);
+    make_layout_1(&directory.path().join("state.db.1"));
+    fs::write(directory.path().join("state.db"), "x").unwrap();
+    let mut store = Store::open(directory.path());
+    assert_eq!(store.contents(), &contents);
+    assert_eq!(layout(&directory.path().join("state.db.1")), 1, "a copy stays as it was");
+    store.commit(&[attachment("a")]).unwrap();
+}
+
+#[test]
+fn an_attachment_and_its_port_belong_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = filled(directory.path());
+    store.commit(&[attachment("a")]).unwrap();
+    assert_eq!(store.contents().objects().unwrap().attachments[0].port, "a");
+    store.commit(&[Change::Delete(Table::Port, "a".into())]).unwrap();
+    assert!(matches!(store.contents().objects(), Err(Wrong::WithoutPort { .. })));
+}

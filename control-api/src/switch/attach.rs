@@ -106,3 +106,6 @@ impl Switch {
         found.map(|(key, _)| key.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,9 @@ impl Switch {
         }
         let attachments = self.attachments("");
         for attachment in &attachments {
-            if let Err(e) = self.places().write_port_file(attachment) {
+            let made = attachment.spec.as_ref().is_some_and(|spec| spec.device_id.is_empty());
+            let place = self.places().repair(&attachment.directory, made);
+            if let Err(e) = place.and_then(|()| self.places().write_port_file(attachment)) {
                 tracing::warn!(key = %Key::of(attachment), "its port file cannot be written: {e}");
             }
         }

@@ -150,7 +150,8 @@ mod tests {
         }
         assert!(key("abc", "net1").port_names("web-0").next().unwrap().starts_with("web-0-net1-"));
         assert!(key("abc", "net1").port_names("").next().unwrap().starts_with("c-net1-"));
-        let mut names = key("abc", "net1").port_names("web-0");
+        let key = key("abc", "net1");
+        let mut names = key.port_names("web-0");
         assert_ne!(names.next(), names.next());
     }
 

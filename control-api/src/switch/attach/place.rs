@@ -54,6 +54,11 @@ impl Places {
         empty(&place.socket).map_err(|e| no_directory(&place.socket, &e))
     }
 
+    /// Directories that we make are there again, if the root was emptied under us; what they hold stays.
+    pub(super) fn repair(&self, directory: &str, made: bool) -> io::Result<()> {
+        if made { self.make(&self.of(directory)) } else { Ok(()) }
+    }
+
     fn make(&self, place: &DeviceDirectories) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&place.port)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&place.socket)?;
