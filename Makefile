@@ -2,6 +2,7 @@
 #
 #   make setup   packages and hugepages (root; a second run takes seconds)
 #   make build   everything, optimised
+#   make static  what is copied to nodes and into pods: the CNI plugin and its companions, statically linked
 #   make demo    two networks, three DPDK pods, traffic for some seconds, a table
 #   make test    unit, property, model and end-to-end tests
 #   make bench   podswitch beside OVS-DPDK and testpmd: a table, JSON and plots (QUICK=1: an indication in minutes)
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench instructions
+.PHONY: help setup build static demo test lint bench instructions
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
@@ -21,7 +22,7 @@ export DEBIAN_FRONTEND := noninteractive
 # What Debian 12 must have: to build (a C compiler, libclang for the DPDK bindings, DPDK itself), and to run the
 # tests (DPDK applications as pods, a network laboratory, tracing).
 PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-dev ca-certificates \
-            ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump valgrind
+            containernetworking-plugins ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump valgrind
 # Hugepages of 2 MB that the demo and the tests are comfortable with.
 HUGEPAGES := 512
 
@@ -31,6 +32,10 @@ PEERS := openvswitch-switch-dpdk
 # In CI the lock file must be right; elsewhere cargo may bring it up to date.
 CARGO_FLAGS := $(if $(CI),--locked)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What runs on any node, chrooted too, and in any container, needs no shared library: static, with the C library that
+# everything else is built with.
+NODE_TARGET := $(shell uname -m)-unknown-linux-gnu
+STATIC := -C target-feature=+crt-static -C relocation-model=static
 # End-to-end tests share two CPUs with the pods they start: one at a time.
 SERIAL := --test-threads=1
 
@@ -85,8 +90,14 @@ setup:
 	        || echo "setup: NOT DONE: hugetlbfs could not be mounted on /dev/hugepages" >&2
 	fi
 
-build: setup
+build: static
 	@cargo build $(CARGO_FLAGS) --release --workspace
+
+# A target that is named keeps the flags away from build scripts and macros.
+static: setup
+	@RUSTFLAGS="$${RUSTFLAGS:-} $(STATIC)" cargo build $(CARGO_FLAGS) --target $(NODE_TARGET) --profile node \
+	    -p cni-vhostuser --bins
+	echo "static: in $(TARGET)/$(NODE_TARGET)/node"
 
 demo: build
 	@cargo build $(CARGO_FLAGS) --release -p control-api --example demo
@@ -95,7 +106,7 @@ demo: build
 # Tests and clippy share one profile (dev, optimised enough for polling; see the root Cargo.toml), so that
 # dependencies and build scripts are compiled once. The loom models need their own compiler flag, and so their own
 # target directory.
-test: setup
+test: static
 	@failed=0
 	run() { echo "test: $$*"; "$$@" || failed=1; }
 	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api --exclude perf
