@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use proto::paths::DeviceDirectories;
 use tracing::{info, warn};
 
 use super::error::Failure;
@@ -19,11 +20,11 @@ use super::switch::Switch;
 /// attachments hold stay, unless forced.
 ///
 /// # Errors
-/// Devices that are held, or may be; what cannot be removed. The rest is removed all the same.
+/// Devices that are held; what cannot be removed. The rest is removed all the same.
 pub(super) async fn clean_up(settings: &Arc<Settings>, host: &Host) -> Result<(), Failure> {
     let layout = settings.layout.clone();
     let found = host.run(move |_| layout.found()).await??;
-    let held = held(settings, &found).await?;
+    let held = held(settings, host, &found).await?;
     let (kept, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(|id| held.contains(id));
     for pool in &settings.pools {
         absent(&settings.kubelet_dir.join(pool.endpoint()))?;
@@ -47,16 +48,21 @@ pub(super) async fn clean_up(settings: &Arc<Settings>, host: &Host) -> Result<()
     if kept.is_empty() { Ok(()) } else { Err(Failure::InUse(kept)) }
 }
 
-/// Directories that attachments are in.
-async fn held(settings: &Settings, found: &[String]) -> Result<BTreeSet<String>, Failure> {
+/// Directories that attachments are in: as the switch says, or, where it is gone already, those with a port file,
+/// which it writes and removes with the attachment.
+async fn held(settings: &Arc<Settings>, host: &Host, found: &[String]) -> Result<BTreeSet<String>, Failure> {
     if settings.force || found.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let asked = Switch::new(settings.api.clone()).directories_in_use().await;
-    if let Err(error) = &asked {
-        warn!("{error}");
+    match Switch::new(settings.api.clone()).directories_in_use().await {
+        Ok(held) => Ok(held),
+        Err(error) => {
+            warn!("{error}; goes by the port files");
+            let (root, mut ids) = (settings.layout.root.clone(), found.to_vec());
+            let with_file = move |id: &String| DeviceDirectories::new(&root, id).port_file().exists();
+            Ok(host.run(move |_| ids.drain(..).filter(with_file).collect()).await?)
+        }
     }
-    asked.map_err(Failure::InUseUnknown)
 }
 
 fn absent(path: &std::path::Path) -> Result<(), Failure> {

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use crate::device_plugin::directories::DirectoryError;
 use crate::device_plugin::host::HostError;
 use crate::device_plugin::options::OptionsError;
-use crate::device_plugin::switch::SwitchError;
 
 /// Why the device plugin ended.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +22,6 @@ pub enum Failure {
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
-    /// Whether devices are in use is not known.
-    #[error("{0}; whether pods still hold devices is not known: start the switch, or add --force")]
-    InUseUnknown(#[source] SwitchError),
     /// Devices that pods hold.
     #[error("still attached, and so left as they are: {}; delete their pods, or add --force", .0.join(", "))]
     InUse(Vec<String>),

@@ -73,6 +73,9 @@ pub(super) async fn keep_registered(
     let mut registered: Option<Identity> = None;
     let mut tries = 0;
     let mut not_before = Instant::now();
+    if Identity::of(&kubelet).ok().flatten().is_none() {
+        info!(resource = pool.resource(), "waits for the kubelet at {}", kubelet.display());
+    }
     while !*stopped.borrow() {
         if !server.as_ref().is_some_and(|s| s.is_there(&socket)) {
             registered = None;
@@ -86,7 +89,11 @@ pub(super) async fn keep_registered(
         let again = server.is_some() && now.is_some() && now != registered;
         // A kubelet that is new is asked at once.
         if again && (Instant::now() >= not_before || (registered.is_some() && tries == 0)) {
-            match register(&kubelet, &pool).await {
+            let asked = tokio::select! {
+                asked = register(&kubelet, &pool) => asked,
+                _ = stopped.wait_for(|&stopped| stopped) => continue,
+            };
+            match asked {
                 Ok(()) => {
                     info!(resource = pool.resource(), "registered with the kubelet");
                     registered = now;

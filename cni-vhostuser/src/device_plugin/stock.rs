@@ -67,7 +67,7 @@ impl Stock {
         let mut tries = 0;
         loop {
             match switch.look().await {
-                Ok(nodes) => known.numa_nodes.extend(nodes),
+                Ok(nodes) | Err(SwitchError::NotReady { nodes, .. }) => known.numa_nodes.extend(nodes),
                 Err(error) if known.numa_nodes.is_empty() => {
                     if tries == 0 {
                         warn!("{error}; waits, because it says which NUMA nodes have devices");
@@ -108,6 +108,9 @@ impl Stock {
             if let (Nodes::Auto, Ok(nodes)) = (&settings.nodes, &found)
                 && let Err(gone) = self.grow(settings, host, nodes).await
             {
+                return gone.into();
+            }
+            if let Err(gone) = host.run(|_| ()).await {
                 return gone.into();
             }
             let well = |node| match (&found, &settings.nodes) {

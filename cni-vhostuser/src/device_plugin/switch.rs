@@ -19,7 +19,7 @@ const LARGEST_MESSAGE: usize = 64 << 20;
 
 /// Why the switch cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SwitchError {
+pub(super) enum SwitchError {
     /// Nobody answers.
     #[error("podswitchd does not answer at {path}: {reason}", path = path.display())]
     Away {
@@ -35,8 +35,13 @@ pub enum SwitchError {
         path: PathBuf,
     },
     /// It is there, and cannot attach.
-    #[error("podswitchd cannot attach pods: {0}")]
-    NotReady(String),
+    #[error("podswitchd cannot attach pods: {reason}")]
+    NotReady {
+        /// Its word.
+        reason: String,
+        /// NUMA nodes that have workers all the same.
+        nodes: Vec<u32>,
+    },
 }
 
 /// The connection to the switch; made again by itself.
@@ -70,11 +75,12 @@ impl Switch {
         let asked = tokio::time::timeout(LONGEST_LOOK, self.client.ready(ReadyRequest::default())).await;
         let answer = asked.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
         let ready = answer.map_err(|status| away(&self.path, &status))?.into_inner();
-        if ready.code != 0 {
-            return Err(SwitchError::NotReady(ready.reason.chars().take(200).collect()));
-        }
         let nodes: BTreeSet<u32> = ready.numa_nodes.into_iter().filter(|&node| node < MOST_NODES).collect();
-        Ok(if nodes.is_empty() { vec![0] } else { nodes.into_iter().collect() })
+        let nodes = if nodes.is_empty() { vec![0] } else { nodes.into_iter().collect() };
+        if ready.code == 0 {
+            return Ok(nodes);
+        }
+        Err(SwitchError::NotReady { reason: ready.reason.chars().take(200).collect(), nodes })
     }
 
     /// Names of the directories that attachments are in.

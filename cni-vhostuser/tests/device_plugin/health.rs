@@ -14,21 +14,17 @@ async fn a_switch_that_stays_away_makes_devices_unhealthy_until_it_is_back() {
     let mut kubelet = Kubelet::start(&node);
     let _plugin = node.plugin(&["--devices", "2", "--hold-down-ms", "300"]);
     let (_caller, mut list) = kubelet.meets().await;
-    assert_eq!(list.of("Healthy").len(), 2);
+    list.becomes("Healthy", &["n0-0000", "n0-0001"]).await;
 
     switch.stop();
-    list.changed().await;
-    assert_eq!(list.of("Unhealthy").len(), 2);
+    list.becomes("Unhealthy", &["n0-0000", "n0-0001"]).await;
     let switch = Switch::start(&node, &[0]);
-    list.changed().await;
-    assert_eq!(list.of("Healthy").len(), 2);
+    list.becomes("Healthy", &["n0-0000", "n0-0001"]).await;
     // It answers, but says that it cannot attach.
     switch.change(|state| state.ready.code = 50);
-    list.changed().await;
-    assert_eq!(list.of("Unhealthy").len(), 2);
+    list.becomes("Unhealthy", &["n0-0000", "n0-0001"]).await;
     switch.change(|state| state.ready.code = 0);
-    list.changed().await;
-    assert_eq!(list.of("Healthy").len(), 2);
+    list.becomes("Healthy", &["n0-0000", "n0-0001"]).await;
     assert!(kubelet.has_no_more(), "it stayed registered");
 }
 
@@ -65,13 +61,11 @@ async fn devices_follow_the_workers_and_never_vanish() {
     assert_eq!(list.ids(), ["n0-0000"]);
 
     switch.change(|state| state.ready.numa_nodes = vec![0, 1]);
-    list.changed().await;
-    assert_eq!(list.of("Healthy"), ["n0-0000", "n1-0000"]);
+    list.becomes("Healthy", &["n0-0000", "n1-0000"]).await;
     assert_eq!(node.mounts("run").len(), 2, "made before it was told of");
     caller.allocate(&["n1-0000"]).await.unwrap();
 
     switch.change(|state| state.ready.numa_nodes = vec![1]);
-    list.changed().await;
+    list.becomes("Healthy", &["n1-0000"]).await;
     assert_eq!(list.of("Unhealthy"), ["n0-0000"]);
-    assert_eq!(list.of("Healthy"), ["n1-0000"]);
 }

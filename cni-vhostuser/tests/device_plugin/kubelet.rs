@@ -174,6 +174,13 @@ impl List {
         self.now = devices.into_iter().map(|d| (d.id, (d.health, d.topology.unwrap().nodes[0].id))).collect();
     }
 
+    /// Waits until exactly these are of this health.
+    pub(crate) async fn becomes(&mut self, health: &str, ids: &[&str]) {
+        while self.of(health) != ids {
+            self.changed().await;
+        }
+    }
+
     /// Whether nothing came since the last list.
     pub(crate) async fn is_unchanged(&mut self) -> bool {
         let soon = std::time::Duration::from_millis(50);
