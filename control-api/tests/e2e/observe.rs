@@ -114,6 +114,7 @@ fn tables_for_people() {
         &["port", "list"],
         &["port", "stats"],
         &["port", "stats", "a"],
+        &["attachment", "list"],
         &["fdb", "show", "net"],
         &["worker", "list"],
         &["drops"],
