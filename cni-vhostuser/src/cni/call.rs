@@ -160,11 +160,11 @@ impl Call<'_> {
     }
 
     /// Does something with the IPAM plugin, if the configuration has one; `None`: it has none.
-    pub fn with_ipam<T>(&self, act: impl FnOnce(&Ipam<'_>) -> T) -> Option<T> {
+    pub fn with_ipam<T>(&self, act: impl FnOnce(Ipam<'_>) -> T) -> Option<T> {
         let kind = self.base.ipam.as_deref()?;
         let environment: Vec<(&str, &str)> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Some(act(&Ipam {
+        Some(act(Ipam {
             kind,
             path: &self.environment.path,
             config: &self.base.whole,

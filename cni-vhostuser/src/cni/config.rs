@@ -291,10 +291,11 @@ fn member<'a>(of: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Map<St
 
 /// An empty `ipam`, or one without a type, asks for no addresses.
 fn check_ipam(own: &Map<String, Value>, kind: Option<&str>) -> Result<(), Failure> {
-    if let Some(kind) = member(own, "ipam")?.and_then(|ipam| ipam.get("type")) {
-        if !kind.is_string() && !kind.is_null() {
-            return Err(values::wrong("ipam.type", kind, "it must be a text"));
-        }
+    if let Some(kind) = member(own, "ipam")?.and_then(|ipam| ipam.get("type"))
+        && !kind.is_string()
+        && !kind.is_null()
+    {
+        return Err(values::wrong("ipam.type", kind, "it must be a text"));
     }
     if kind == Some("dhcp") {
         let msg = "ipam.type = \"dhcp\" cannot work: there is no kernel link that a DHCP client could use";

@@ -29,8 +29,13 @@ pub enum Refusal {
         socket: PathBuf,
     },
     /// The daemon's own answer.
-    #[error("{}", .0.message())]
+    #[error("{}", said(.0))]
     Status(Box<Status>),
+}
+
+/// What a status says; of one without a word, what its code means.
+fn said(status: &Status) -> &str {
+    if status.message().is_empty() { status.code().description() } else { status.message() }
 }
 
 impl Refusal {
@@ -85,7 +90,7 @@ impl Refusal {
     /// The code of CNI.
     fn code(&self) -> Code {
         let (reason, field) = self.reason_and_field();
-        let by_reason = match reason.as_str() {
+        match reason.as_str() {
             reasons::NO_SUCH_NETWORK => Code::UnknownNetwork,
             reasons::NO_ROOM => Code::NoRoom,
             reasons::MAC_IN_USE => Code::MacInUse,
@@ -103,9 +108,8 @@ impl Refusal {
             reasons::SOCKET_MISSING => Code::SocketMissing,
             reasons::INVALID_FIELD => Code::InvalidConfig,
             reasons::HELD | reasons::NOT_STORED => Code::TryAgainLater,
-            _ => return self.code_by_status(),
-        };
-        by_reason
+            _ => self.code_by_status(),
+        }
     }
 
     fn code_by_status(&self) -> Code {
@@ -130,7 +134,7 @@ impl Refusal {
         match &self {
             Self::Status(status) if status.code() == Grpc::Unimplemented => {
                 let msg = "this podswitchd is too old for the CNI plugin: it has no attachments";
-                Failure::new(Code::TryAgainLater, msg).with(format!("upgrade podswitchd ({})", status.message()))
+                Failure::new(Code::TryAgainLater, msg).with("upgrade podswitchd")
             }
             _ if code == Code::NoDevice => failure.with(format!(
                 "request one {resource} for each interface in the pod's resources, and name {resource} in the \

@@ -13,13 +13,13 @@ use proto::v1::{
 
 use super::super::answer::{Answer, addressing};
 use super::super::call::{Call, log};
-use super::super::client::Client;
+use super::super::client::{Client, Refusal};
 use super::super::config::{Config, StubKind};
 use super::super::device_info;
 use super::super::environment::Arguments;
 use super::super::failure::{Code, Failure};
 use super::super::namespace::Identity;
-use super::super::result::Addressing;
+use super::super::result::{Addressing, Ip};
 use super::super::stub::{self, StubError, StubLink};
 
 /// Time for a last word to the daemon when the deadline has passed.
@@ -49,7 +49,7 @@ pub fn add(call: &Call<'_>) -> Result<Answer, Failure> {
 /// A link of that name which is not ours is somebody's interface.
 fn refuse_foreign_link(call: &Call<'_>) -> Result<(), Failure> {
     let ifname = &call.environment.ifname;
-    let found = stub::look(Path::new(call.netns()), ifname).map_err(of_stub)?;
+    let found = stub::look(Path::new(call.netns()), ifname).map_err(|e| of_stub(&e))?;
     if found.is_some_and(|found| !found.ours) {
         let msg = format!("there is an interface {ifname} in {} already", call.netns());
         return Err(Failure::new(Code::InvalidConfig, msg).with("choose another name for this interface"));
@@ -75,8 +75,7 @@ struct Steps<'a> {
 impl Steps<'_> {
     fn run(&mut self, arguments: &Arguments, namespace: Identity) -> Result<Attachment, Failure> {
         let (call, key) = (self.call, self.call.key());
-        let refused =
-            |refusal: super::super::client::Refusal| refusal.into_failure(&self.config.device_resource);
+        let refused = |refusal: Refusal| refusal.into_failure(&self.config.device_resource);
         let mut client = call.client().map_err(refused)?;
 
         // A deletion that the daemon does not know of yet comes before this.
@@ -123,16 +122,16 @@ impl Steps<'_> {
             let alias = format!("{}{}", stub::ALIAS_PREFIX, attachment.port);
             // One of ours with another port's name was left by a container that this namespace had before.
             if stub::look(netns, ifname)
-                .map_err(of_stub)?
+                .map_err(|e| of_stub(&e))?
                 .is_some_and(|found| found.ours && found.alias != alias)
             {
-                stub::remove(netns, ifname).map_err(of_stub)?;
+                stub::remove(netns, ifname).map_err(|e| of_stub(&e))?;
             }
             let addressing = addressing(attachment);
             let link =
                 StubLink { ifname, mac: &spec.mac, mtu: spec.mtu, addressing: &addressing, alias: &alias };
             self.mine.stub = true;
-            for skipped in stub::add(netns, &link).map_err(of_stub)? {
+            for skipped in stub::add(netns, &link).map_err(|e| of_stub(&e))? {
                 log(format_args!("{ifname}: the route to {} is left out: {}", skipped.dst, skipped.why));
             }
         }
@@ -160,19 +159,19 @@ impl Steps<'_> {
                     log(format_args!("after a failed ADD the stub link stays: {e}"));
                 }
             }
-            if let Some(file) = &self.call.base.device_info {
-                if let Err(e) = device_info::remove(Path::new(file)) {
-                    log(format_args!("after a failed ADD {file} stays: {e}"));
-                }
+            if let Some(file) = &self.call.base.device_info
+                && let Err(e) = device_info::remove(Path::new(file))
+            {
+                log(format_args!("after a failed ADD {file} stays: {e}"));
             }
             if let Err(failure) = self.detach() {
                 log(format_args!("after a failed ADD the attachment may stay: {failure}"));
             }
         }
-        if self.mine.addresses {
-            if let Some(Err(failure)) = self.call.with_ipam(|ipam| ipam.del()) {
-                log(format_args!("after a failed ADD the IPAM plugin's DEL failed: {failure}"));
-            }
+        if self.mine.addresses
+            && let Some(Err(failure)) = self.call.with_ipam(|ipam| ipam.del())
+        {
+            log(format_args!("after a failed ADD the IPAM plugin's DEL failed: {failure}"));
         }
     }
 
@@ -193,7 +192,7 @@ fn request(
 ) -> AttachRequest {
     let has_ipam = call.base.ipam.is_some();
     let ips = if has_ipam {
-        let address = |ip: &super::super::result::Ip| AttachmentAddress {
+        let address = |ip: &Ip| AttachmentAddress {
             address: ip.address.clone(),
             gateway: ip.gateway.clone().unwrap_or_default(),
         };
@@ -258,8 +257,8 @@ fn request(
 }
 
 /// A failure of the stub link.
-pub(super) fn of_stub(error: StubError) -> Failure {
-    let code = match &error {
+pub(super) fn of_stub(error: &StubError) -> Failure {
+    let code = match error {
         StubError::NoNamespace(_) => Code::InvalidNamespace,
         StubError::Exists { .. } => Code::InvalidConfig,
         StubError::Invalid { .. } | StubError::System { .. } => Code::StubLink,

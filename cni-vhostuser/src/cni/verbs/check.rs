@@ -53,7 +53,8 @@ fn refused(refusal: Refusal, config: &Config) -> Failure {
 
 fn check_stub(call: &Call<'_>, mac: &str, ips: &[String]) -> Result<(), Failure> {
     let ifname = &call.environment.ifname;
-    let found = stub::look(Path::new(call.netns()), ifname).map_err(of_stub)?.filter(|found| found.ours);
+    let found =
+        stub::look(Path::new(call.netns()), ifname).map_err(|e| of_stub(&e))?.filter(|found| found.ours);
     let Some(found) = found else {
         return Err(Failure::new(Code::StubLink, format!("the stub link {ifname} is gone")));
     };

@@ -25,10 +25,10 @@ pub fn del(call: &Call<'_>) -> Result<(), Failure> {
         Err(refusal) => bury(call, &refusal.to_string()).map(drop),
     };
     remove_stub(call);
-    if let Some(file) = &call.base.device_info {
-        if let Err(e) = device_info::remove(Path::new(file)) {
-            log(format_args!("{file} stays: {e}"));
-        }
+    if let Some(file) = &call.base.device_info
+        && let Err(e) = device_info::remove(Path::new(file))
+    {
+        log(format_args!("{file} stays: {e}"));
     }
     let released = match call.with_ipam(|ipam| ipam.del()) {
         // A configuration that no ADD can have got through with.

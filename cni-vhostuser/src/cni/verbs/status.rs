@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::call::Call;
+use super::super::client::Client;
 use super::super::failure::{Code, Failure};
 
 /// A kubelet asks every few seconds and waits for the answer.
@@ -14,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// 50: no ADD would succeed; 51: nor do interfaces work that are there.
 pub fn status(call: &Call<'_>) -> Result<(), Failure> {
     let not_available = |failure: Failure| Failure { code: Code::NotAvailable as u32, ..failure };
-    let client = super::super::client::Client::new(call.base.socket.as_ref(), call.base.timeout.min(LONGEST));
+    let client = Client::new(call.base.socket.as_ref(), call.base.timeout.min(LONGEST));
     let ready = client
         .and_then(|mut client| client.ready(&call.base.network))
         .map_err(|refusal| not_available(refusal.into_failure(proto::paths::RESOURCE)))?;
