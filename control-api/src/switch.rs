@@ -69,8 +69,8 @@ pub struct Switch {
     samples: Mutex<node::Samples>,
     /// Which attachments have no namespace any more.
     looks: Mutex<reconcile::Looks>,
-    /// Attachments and deletions that wait for whoever gets the lock of changes.
-    waiting: Mutex<Vec<attach::Job>>,
+    /// Attachments and deletions that wait for whoever leads.
+    queue: attach::Queue,
     /// Held while deletions from when the daemon was down are made.
     replaying: Mutex<()>,
     /// Seconds from start until the API answered.
@@ -167,7 +167,7 @@ impl Switch {
             store_view: Mutex::default(),
             samples: Mutex::default(),
             looks: Mutex::default(),
-            waiting: Mutex::default(),
+            queue: attach::Queue::default(),
             replaying: Mutex::default(),
             start_seconds: OnceLock::new(),
             changes: Mutex::new(store),

@@ -1,8 +1,9 @@
 //! Attachments: the ports that a container runtime asks for, each with its owner.
 //!
 //! An attachment and its port are one row each and one commit together. What a request may be is said by its network
-//! ([`request`]); who must give way to whom by [`holder`]; where sockets and files lie by [`place`]; how many requests
-//! become one commit by [`batch`]. All methods may block, as those of the other changes.
+//! ([`request`]); who must give way to whom by [`holder`]; what stands in a request's way by [`plan`]; how many requests
+//! become one commit by [`queue`] and [`batch`]; where sockets and files lie by [`place`]. All methods may block, as
+//! those of the other changes.
 
 mod batch;
 mod boot;
@@ -11,6 +12,8 @@ mod collect;
 pub(in crate::switch) mod holder;
 mod key;
 mod place;
+mod plan;
+mod queue;
 mod refusal;
 mod request;
 mod tombstones;
@@ -21,12 +24,12 @@ use proto::v1;
 
 use super::Switch;
 use crate::error::Error;
-pub(in crate::switch) use batch::Job;
-use batch::{Outcome, Work};
 pub use boot::boot_id;
 pub(in crate::switch) use boot::drop_other_boots;
 pub(in crate::switch) use key::Key;
 use place::Places;
+pub(in crate::switch) use queue::Queue;
+use queue::{Outcome, Work};
 pub use refusal::{Refusal, Thing};
 pub use request::FEATURES;
 

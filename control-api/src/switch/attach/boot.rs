@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::key::{self, Key};
-use super::{Switch, batch, holder, tombstones};
+use super::{Switch, holder, plan, tombstones};
 use crate::store::{Change, Store};
 
 /// Names another file to read the boot id from, for tests.
@@ -31,7 +31,7 @@ pub(in crate::switch) fn drop_other_boots(store: &mut Store, boot_id: &str) {
     if gone.is_empty() {
         return;
     }
-    let changes: Vec<Change> = gone.iter().flat_map(|attachment| batch::deletions(attachment)).collect();
+    let changes: Vec<Change> = gone.iter().flat_map(|attachment| plan::deletions(attachment)).collect();
     match store.commit(&changes) {
         Ok(()) => tracing::info!(attachments = gone.len(), "those of another boot were dropped"),
         Err(e) => tracing::error!(attachments = gone.len(), "those of another boot cannot be dropped: {e}"),

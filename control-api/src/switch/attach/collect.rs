@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proto::v1;
 
-use super::batch::{Outcome, Work};
 use super::key::Key;
+use super::queue::{Outcome, Work};
 use super::{Switch, holder};
 use crate::error::Error;
 
