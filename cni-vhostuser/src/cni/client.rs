@@ -5,6 +5,7 @@
 
 mod refusal;
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -124,11 +125,21 @@ impl Client {
                     Some(service) => service,
                     none => none.insert(connect(socket).await?),
                 };
-                call(service).await.map(Response::into_inner).map_err(|s| Refusal::Status(Box::new(s)))
+                call(service).await.map(Response::into_inner).map_err(|status| refused(socket, status))
             };
             tokio::time::timeout_at((*deadline).into(), work).await.unwrap_or_else(|_| Err(late()))
         })
     }
+}
+
+/// What the daemon says has no source; what has one was said by the transport on our side.
+fn refused(socket: &Path, status: Status) -> Refusal {
+    let Some(source) = status.source() else { return Refusal::Status(Box::new(status)) };
+    let mut cause = source;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Refusal::Broken { socket: socket.to_owned(), why: cause.to_string() }
 }
 
 async fn connect(socket: &Path) -> Result<Service, Refusal> {

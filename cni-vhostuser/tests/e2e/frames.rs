@@ -79,7 +79,9 @@ fn life(bed: &Bed, cell: Cell) {
         container.user = cell.user;
         container.umask = cell.umask;
         facts_are_those_of_the_result(&container, device, &results[number], cell);
-        pods.push(Pod::launch(&bed.pod(&container, names[number], "net1", Behind::Captures)));
+        // Files of a user are its own: other users have others.
+        let name = format!("{}-{:?}-{}", names[number], cell.user, cell.umask);
+        pods.push(Pod::launch(&bed.pod(&container, &name, "net1", Behind::Captures)));
     }
     pods.iter_mut().for_each(Pod::ready);
     for port in bed.node.ports() {

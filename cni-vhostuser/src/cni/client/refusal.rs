@@ -28,6 +28,14 @@ pub enum Refusal {
         /// The daemon's socket.
         socket: PathBuf,
     },
+    /// The connection ended before the answer: the daemon has died.
+    #[error("podswitchd at {} went away: {why}", socket.display())]
+    Broken {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// What the transport says.
+        why: String,
+    },
     /// The daemon's own answer.
     #[error("{}", said(.0))]
     Status(Box<Status>),
@@ -56,7 +64,7 @@ impl Refusal {
     pub fn is_uncertain(&self) -> bool {
         match self {
             Self::Unreachable { .. } => false,
-            Self::Late { .. } => true,
+            Self::Late { .. } | Self::Broken { .. } => true,
             Self::Status(status) => {
                 let silent = [
                     Grpc::Unavailable,
@@ -80,7 +88,7 @@ impl Refusal {
     #[must_use]
     pub fn is_down(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Late { .. } => true,
+            Self::Unreachable { .. } | Self::Late { .. } | Self::Broken { .. } => true,
             Self::Status(s) => {
                 matches!(s.code(), Grpc::Unavailable | Grpc::Cancelled | Grpc::DeadlineExceeded)
             }
