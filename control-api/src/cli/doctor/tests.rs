@@ -189,7 +189,7 @@ const CASES: &[(&str, Verdict, &str, &[But])] = {
         (
             "CPU set",
             Fail,
-            "asked for CPU 9",
+            "CPU 9 does not exist",
             &[File(CONFIG, "[workers]\ncpus = \"9\"\n"), Says(|m| m.daemon = Daemon::Absent)],
         ),
         (

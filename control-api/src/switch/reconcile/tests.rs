@@ -313,7 +313,8 @@ fn a_kubelet_that_does_not_say_keeps_everybody() {
 fn a_new_pod_of_the_same_key_is_not_taken_for_the_old_one() {
     let mut node = Node::new();
     (1..=2).for_each(|number| node.pod(number));
-    node.end(1);
+    // Not removed: its inode stays its own.
+    fs::rename(node.netns("pod-1"), node.directory.path().join("away")).unwrap();
     node.look();
     // Its key comes back with a namespace of its own, and loses that too.
     let key = node.switch.attachments("")[0].spec.clone().unwrap().key;
