@@ -12,9 +12,16 @@ pub(super) async fn run(command: NetworkCommand, client: &Client, out: &Output) 
     let mut networks = client.networks();
     match command {
         NetworkCommand::Add(add) => {
-            let name = add.name.clone();
-            let spec = Some(spec(*add));
-            let network = networks.add(v1::NetworkAddRequest { spec }).await?.into_inner();
+            let (name, replace) = (add.name.clone(), add.replace);
+            let spec = spec(*add);
+            let added = networks.add(v1::NetworkAddRequest { spec: Some(spec.clone()) }).await;
+            let network = match added {
+                Err(status) if replace && status.code() == tonic::Code::AlreadyExists => {
+                    networks.set(exactly(spec)).await?
+                }
+                other => other?,
+            };
+            let network = network.into_inner();
             out.print(&network, |_| format!("network {name} is there"))
         }
         NetworkCommand::Set(set) => {
@@ -63,6 +70,21 @@ fn spec(add: AddNetwork) -> v1::NetworkSpec {
         allow_trusted: add.allow_trusted,
         allow_source: add.allow_source,
         without_device: add.without_device,
+    }
+}
+
+/// Everything that can be set, as it is said or left out.
+fn exactly(spec: v1::NetworkSpec) -> v1::NetworkSetRequest {
+    v1::NetworkSetRequest {
+        name: spec.name,
+        namespaces: Some(v1::Strings { values: spec.namespaces }),
+        ranges: Some(v1::Strings { values: spec.ranges }),
+        most_queues: Some(spec.most_queues),
+        most_mtu: Some(spec.most_mtu),
+        most_memory: Some(spec.most_memory),
+        allow_trusted: Some(spec.allow_trusted),
+        allow_source: Some(spec.allow_source),
+        without_device: Some(spec.without_device),
     }
 }
 

@@ -52,6 +52,12 @@ fn a_policy_is_added_changed_and_kept() {
     switch.kill();
     switch.start_again();
     assert_eq!(shown(&switch, "red"), wanted);
+
+    // As a list of networks is followed: what a line no longer says is no longer so.
+    switch.cli().ok(&["network", "add", "red", "--namespace", "team-c", "--replace"]);
+    let only =
+        NetworkSpec { name: "red".into(), namespaces: vec!["team-c".into()], ..NetworkSpec::default() };
+    assert_eq!(shown(&switch, "red"), only);
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub(in crate::cli) struct AddNetwork {
     /// An attachment needs no device of the device plugin: for runtimes without a kubelet
     #[arg(long)]
     pub(in crate::cli) without_device: bool,
+    /// If it is there with another policy, it gets exactly this one: what is left out here is left out there
+    #[arg(long)]
+    pub(in crate::cli) replace: bool,
 }
 
 #[derive(Debug, Args)]
