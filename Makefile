@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build static demo test lint bench instructions
+.PHONY: help setup build static programs demo test lint bench instructions
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
@@ -22,7 +22,7 @@ export DEBIAN_FRONTEND := noninteractive
 # What Debian 12 must have: to build (a C compiler, libclang for the DPDK bindings, DPDK itself), and to run the
 # tests (DPDK applications as pods, a network laboratory, tracing).
 PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-dev ca-certificates \
-            containernetworking-plugins ethtool iperf3 iproute2 iputils-ping sqlite3 strace tcpdump valgrind
+            containernetworking-plugins ethtool iperf3 iproute2 iputils-ping python3-venv sqlite3 strace tcpdump valgrind
 # Hugepages of 2 MB that the demo and the tests are comfortable with.
 HUGEPAGES := 512
 
@@ -99,6 +99,14 @@ static: setup
 	    -p cni-vhostuser --bins
 	echo "static: in $(TARGET)/$(NODE_TARGET)/node"
 
+# What an image holds (deploy/Containerfile).
+programs: build
+	@usr=$(DESTDIR)/usr
+	install -D -t $$usr/sbin $(TARGET)/release/podswitchd
+	install -D -t $$usr/bin $(TARGET)/release/podswitch
+	install -D -t $$usr/libexec/podswitch deploy/image/node \
+	    $(TARGET)/$(NODE_TARGET)/node/{cni-vhostuser,podswitch-port,podswitch-device-plugin}
+
 demo: build
 	@cargo build $(CARGO_FLAGS) --release -p control-api --example demo
 	$(TARGET)/release/examples/demo
@@ -109,7 +117,8 @@ demo: build
 test: static
 	@failed=0
 	run() { echo "test: $$*"; "$$@" || failed=1; }
-	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api --exclude perf
+	run cargo test $(CARGO_FLAGS) --no-fail-fast --workspace --exclude control-api --exclude cni-vhostuser --exclude perf
+	run cargo test $(CARGO_FLAGS) --no-fail-fast -p cni-vhostuser --lib --bins --examples
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --lib --bins --examples
 	run cargo test $(CARGO_FLAGS) --manifest-path vhost/oracle/Cargo.toml --target-dir $(TARGET)/oracle
 	run env RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$(TARGET)/loom \
@@ -117,7 +126,9 @@ test: static
 	run perf/instructions.sh
 	run perf/sharing.sh
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
-	# Measures the daemon that the line above has built.
+	# Both start the daemon that the line above has built.
+	run cargo test $(CARGO_FLAGS) --no-fail-fast -p cni-vhostuser --test '*' -- $(SERIAL)
+	run deploy/tests/run $(abspath $(TARGET))/$(NODE_TARGET)/node $(abspath $(TARGET))/manifests
 	run cargo test $(CARGO_FLAGS) --no-fail-fast -p perf -- $(SERIAL)
 	exit $$failed
 
