@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) attachments: Vec<Attachment>,
     /// What Attach was asked for, in order.
     pub(crate) asked: Vec<AttachRequest>,
+    /// How often Detach was called.
+    pub(crate) detached: usize,
     /// Answers nothing of Attach, for the plugin's deadline to pass.
     pub(crate) deaf: bool,
 }
@@ -82,6 +84,7 @@ impl AttachmentService for Attachments {
     async fn detach(&self, request: Request<DetachRequest>) -> Result<Response<DetachResponse>, Status> {
         let key = request.into_inner().key;
         let mut state = self.0.lock().unwrap();
+        state.detached += 1;
         let before = state.attachments.len();
         state
             .attachments
@@ -168,6 +171,13 @@ impl Daemon {
         daemon
     }
 
+    /// Dies, in the middle of whatever it does; its files stay.
+    pub(crate) fn die(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("api.sock")
@@ -176,9 +186,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.die();
     }
 }
 

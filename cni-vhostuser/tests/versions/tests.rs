@@ -116,12 +116,13 @@ fn a_daemon_that_falls_silent_is_asked_to_undo() {
     let daemon = Daemon::with_features(&ALL);
     daemon.state.lock().unwrap().deaf = true;
     let log = daemon.socket().with_file_name("ipam.log");
-    let more = json!({"ipam": {"type": "fake-ipam"}, "timeoutMs": 1000});
+    let more = json!({"ipam": {"type": "fake-ipam"}, "timeoutMs": 3000});
     let answer = call("ADD", &daemon.socket(), &more, &log);
     assert_eq!(answer.output["code"], 11, "{answer:?}");
     assert_eq!(daemon.state.lock().unwrap().asked.len(), 1);
     assert!(std::fs::read_to_string(&log).unwrap().contains("DEL"));
-    assert_eq!(tombstones(&daemon), 0);
+    // At once, or on a machine that is busy for too long by the tombstone.
+    assert!(daemon.state.lock().unwrap().detached > 0 || tombstones(&daemon) == 1);
 }
 
 #[test]
@@ -134,4 +135,22 @@ fn a_device_information_that_cannot_be_written_undoes_all() {
     assert_eq!(answer.output["code"], 5, "{answer:?}");
     assert!(daemon.state.lock().unwrap().attachments.is_empty());
     assert!(std::fs::read_to_string(&log).unwrap().contains("DEL"));
+}
+
+#[test]
+fn a_daemon_that_dies_over_an_attachment_is_told_to_delete_it() {
+    let mut daemon = Daemon::with_features(&ALL);
+    daemon.state.lock().unwrap().deaf = true;
+    let (socket, log) = (daemon.socket(), daemon.socket().with_file_name("ipam.log"));
+    let more = json!({"ipam": {"type": "fake-ipam"}, "timeoutMs": 60000});
+    let plugin = std::thread::spawn(move || call("ADD", &socket, &more, &log));
+    while daemon.state.lock().unwrap().asked.is_empty() && !plugin.is_finished() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    daemon.die();
+    let answer = plugin.join().unwrap();
+    assert_eq!(answer.output["code"], 11, "{answer:?}");
+    assert_eq!(tombstones(&daemon), 1);
+    let said = std::fs::read_to_string(daemon.socket().with_file_name("ipam.log")).unwrap();
+    assert_eq!(said, format!("ADD c {IFNAME}\nDEL c {IFNAME}\n"));
 }
