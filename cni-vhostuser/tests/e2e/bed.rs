@@ -87,7 +87,7 @@ impl Bed {
     #[track_caller]
     pub(crate) fn nothing_left(&self) {
         assert_eq!(self.node.ports(), [""; 0]);
-        assert_eq!(self.node.left_behind(), [PathBuf::new(); 0]);
+        assert_eq!(self.node.left_behind(), Vec::<PathBuf>::new());
         assert_eq!(self.node.attachments().len(), 0);
     }
 }

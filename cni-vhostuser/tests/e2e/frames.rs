@@ -1,5 +1,7 @@
 //! From ADD to frames to DEL: both modes, as root and as a user without any privilege, whatever its umask.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Told, has_plugins, passes};
@@ -38,15 +40,13 @@ fn grid(mode: &'static str) {
         bed.nothing_left();
         assert_eq!(bed.reserved("blue"), [""; 0]);
         let pid = bed.node.switch.pid();
-        match descriptors {
-            None => {
-                descriptors =
-                    Some(wait::settled(std::time::Duration::from_secs(1), || watch::descriptors(pid)))
-            }
-            Some(before) => wait::until("the daemon's descriptors to be as many as before", || {
-                (watch::descriptors(pid) <= before).then_some(())
-            }),
-        }
+        let Some(before) = descriptors else {
+            descriptors = Some(wait::settled(Duration::from_secs(1), || watch::descriptors(pid)));
+            continue;
+        };
+        wait::until("the daemon's descriptors to be as many as before", || {
+            (watch::descriptors(pid) <= before).then_some(())
+        });
     }
 }
 

@@ -32,7 +32,7 @@ fn links_lead_nowhere() {
         assert_eq!(bed.node.add(&old, "net1", &config), first);
         plant(&container, target, &precious);
         bed.node.del(&old, "net1", &config);
-        assert_eq!(bed.node.left_behind(), [std::path::PathBuf::new(); 0]);
+        assert_eq!(bed.node.left_behind(), Vec::<std::path::PathBuf>::new());
 
         // Again, and this time its owner vanishes without a deletion being heard of: the next owner finds nothing.
         bed.node.add(&old, "net1", &config);

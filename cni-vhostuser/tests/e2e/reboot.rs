@@ -47,5 +47,5 @@ fn ports_of_another_boot_are_gone_before_the_first_pod_comes() {
         bed.node.del(pod, "net1", &config(&bed, id));
     }
     assert_eq!(bed.node.ports(), ["fixture"]);
-    assert_eq!(bed.node.left_behind(), [std::path::PathBuf::new(); 0]);
+    assert_eq!(bed.node.left_behind(), Vec::<std::path::PathBuf>::new());
 }
