@@ -11,6 +11,7 @@ impl Switch {
     pub fn maintain(&self) {
         self.remove_lingering();
         self.retry();
+        self.detach_other_boots();
         self.replay_tombstones();
         self.reconcile(Instant::now());
         let mut store = lock(&self.changes);

@@ -66,6 +66,7 @@ impl Switch {
         }
         later
     }
+
     /// After the commit: first all that goes, then all that comes.
     fn apply(&self, store: &mut Store, planned: Vec<(Job, Plan)>) {
         let mut coming = Vec::new();

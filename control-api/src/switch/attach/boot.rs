@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::key::{self, Key};
+use super::queue::Work;
 use super::{Switch, holder, plan, tombstones};
 use crate::store::{Change, Store};
 
@@ -62,5 +63,19 @@ impl Switch {
             }
         }
         self.replay_tombstones();
+    }
+
+    /// Those that could not be dropped at start because the store could not be written, tried again in each round.
+    pub(in crate::switch) fn detach_other_boots(&self) {
+        let gone: Vec<Key> = {
+            let state = self.read();
+            let gone = state.attachments.iter().filter(|(_, a)| holder::of_another_boot(a, self.boot_id()));
+            gone.map(|(key, _)| key.clone()).collect()
+        };
+        if !gone.is_empty() {
+            let answers = self.submit_all(gone.into_iter().map(Work::Detach).collect());
+            let dropped = answers.iter().filter(|answer| answer.is_ok()).count();
+            tracing::debug!(attachments = answers.len(), dropped, "those of another boot");
+        }
     }
 }

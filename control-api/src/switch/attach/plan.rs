@@ -255,15 +255,14 @@ fn obstacles(state: &State, port: &Port, directory: &str, evicted: &[v1::Attachm
         }
         let mac = port.settings.mac.filter(|mac| other.port.settings.mac == Some(*mac));
         let ip = port.settings.ips.iter().find(|ip| other.port.settings.ips.contains(ip));
-        let thing = mac.map(Thing::Mac).or(ip.copied().map(Thing::Ip));
-        match (thing, owner(other.name())) {
-            (None, _) => {}
-            (Some(thing), Some(holder)) => found.push(Obstacle::Attachment(thing, Box::new(holder.clone()))),
-            // A MAC address of a plain port is refused as that of any port is.
-            (Some(Thing::Ip(ip)), None) => {
+        let Some(thing) = mac.map(Thing::Mac).or(ip.copied().map(Thing::Ip)) else { continue };
+        match (owner(other.name()), thing) {
+            (Some(holder), thing) => found.push(Obstacle::Attachment(thing, Box::new(holder.clone()))),
+            (None, Thing::Ip(ip)) => {
                 found.push(Obstacle::Port(Refusal::IpTaken { ip, port: other.name().into() }));
             }
-            (Some(_), None) => {}
+            // A MAC address of a plain port is refused as that of any port is.
+            (None, _) => {}
         }
     }
     let same = state.attachments.values().filter(|a| a.directory == directory && !going(&a.port));

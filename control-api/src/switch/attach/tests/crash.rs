@@ -117,6 +117,24 @@ fn another_boot_drops_what_was_attached_and_nothing_else() {
     assert_eq!(bench.attach(&again).unwrap().boot_id, "boot-2");
 }
 
+/// At start the store cannot be written: what is of another boot gives way all the same, and goes when it can be.
+#[test]
+fn another_boot_with_a_disk_that_refuses() {
+    let bench = Bench::new();
+    bench.attach(&bench.pod("a1", "n0-0001")).unwrap();
+    let Bench { directory, switch, .. } = bench;
+    drop(switch);
+    let holder = rusqlite::Connection::open(directory.path().join("state/state.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let fake = Arc::new(Fake::default());
+    let switch = start(directory.path(), "boot-2", &fake);
+    let bench = Bench { directory, fake, switch };
+    assert_eq!(bench.switch.attachments("").len(), 1);
+    holder.execute_batch("ROLLBACK").unwrap();
+    bench.switch.maintain();
+    assert!(bench.switch.attachments("").is_empty() && bench.ports().is_empty());
+}
+
 #[test]
 fn tombstones_are_replayed_at_start_in_rounds_and_before_an_attachment() {
     let bench = Bench::new();

@@ -62,13 +62,13 @@ fn what_is_gone_gives_way_in_one_transaction() {
         let generation = bench.switch.status().store.unwrap().generation;
         let attachment = bench.attach(&rivals[index].1).unwrap();
         assert_eq!(bench.switch.status().store.unwrap().generation, generation + 1);
-        assert_eq!(bench.ports(), [attachment.port.clone()]);
+        assert_eq!(bench.ports(), std::slice::from_ref(&attachment.port));
         assert!(bench.switch.port(&gone.port).is_err());
         // The old pod's deletion comes late: it touches nothing of the new one's.
         fs::write(bench.path("run/devices").join(&attachment.directory).join("socket/vhost.sock"), "")
             .unwrap();
         assert!(!bench.detach("old"));
-        assert_eq!(bench.ports(), [attachment.port.clone()]);
+        assert_eq!(bench.ports(), std::slice::from_ref(&attachment.port));
         let place = bench.path("run/devices").join(&attachment.directory);
         assert!(place.join("port/port.json").exists() && place.join("socket/vhost.sock").exists());
         let bench = bench.restart("boot-1");
