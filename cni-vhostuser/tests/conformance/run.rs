@@ -151,9 +151,9 @@ impl<'a> Running<'a> {
         variables.set("tmp", tmp);
         variables.set("version", version);
         // Different in every run, so that what one leaves cannot help or hurt another.
-        variables.set("number", format!("{number:04}"));
+        variables.set("number", (1000 + number).to_string());
         variables.set("octets", format!("{}.{}", 100 + number / 250 % 150, 1 + number % 250));
-        variables.set("container", format!("c{}-{number:04}", std::process::id()));
+        variables.set("container", format!("c{}-{number}", std::process::id()));
         let own = suite.plugin.parent().unwrap_or(Path::new("")).display().to_string();
         let path: Vec<_> = [own].into_iter().chain(profile.path.iter().cloned()).collect();
         variables.set("path", variables.text(&path.join(":"))?);
