@@ -83,3 +83,12 @@ fn what_cannot_be_used_is_refused() {
     assert!(matches!(settle(&["--config", "/nowhere/file"]), Err(OptionsError::Read { .. })));
     assert!(Options::try_parse_from(["x", "--force"]).is_err(), "--force is for --cleanup");
 }
+
+#[test]
+fn every_flag_is_in_the_documentation() {
+    use clap::CommandFactory as _;
+    let page = include_str!("../../../../docs/device-plugin.md");
+    for flag in Options::command().get_arguments().filter_map(|a| a.get_long().map(str::to_owned)) {
+        assert!(page.contains(&format!("| `--{flag}")), "--{flag}");
+    }
+}
