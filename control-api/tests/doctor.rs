@@ -67,7 +67,7 @@ fn an_archive_without_a_daemon() {
     let made = podswitch(directory.path(), &["support"]);
     let text = String::from_utf8(made.stdout).unwrap();
     assert_eq!(made.status.code(), Some(0), "{text}");
-    assert!(text.contains("without ports.json: ") && text.contains("cannot be reached"), "{text}");
+    assert!(text.contains("without status.json, networks.json, ports.json, ") && text.contains("cannot be reached"), "{text}");
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().flatten().collect();
     assert_eq!(files.len(), 1, "{files:?}");
     let name = files[0].file_name().into_string().unwrap();

@@ -72,7 +72,11 @@ pub(super) async fn run(command: &Support, api: &ApiAddress, out: &Output) -> Re
 
 fn text(made: &Made) -> String {
     let mut lines = vec![format!("{}: {} files; MANIFEST names them", made.file, made.inside.len())];
-    lines.extend(made.missing.iter().map(|Missing { name, reason }| format!("without {name}: {reason}")));
+    // What is missing for one reason stands side by side.
+    for same in made.missing.chunk_by(|one, next| one.reason == next.reason) {
+        let names: Vec<&str> = same.iter().map(|missing| missing.name).collect();
+        lines.push(format!("without {}: {}", names.join(", "), same[0].reason));
+    }
     lines.join("\n")
 }
 

@@ -132,7 +132,7 @@ impl Switch {
             }
             match self.detach_key(&key) {
                 Ok(_) => {
-                    tracing::warn!(%key, port = attachment.port, "its pod is gone without a word: detached")
+                    tracing::warn!(%key, port = attachment.port, "its pod is gone without a word: detached");
                 }
                 Err(e) => tracing::warn!(%key, port = attachment.port, "its pod is gone, it stays: {e}"),
             }

@@ -11,6 +11,7 @@ mod support;
 mod cells;
 mod change;
 mod footprint;
+mod gone;
 mod handshake;
 mod hot_path;
 mod isolation;

@@ -57,7 +57,7 @@ fn manifest(directory: &str, pieces: &[Piece]) -> String {
     for (name, what) in LIST {
         let state = match pieces.iter().find(|piece| piece.name == name).map(|piece| &piece.content) {
             Some(Ok(content)) => format!("{} bytes: {what}", content.len()),
-            Some(Err(reason)) => format!("NOT INSIDE ({reason}): {what}"),
+            Some(Err(reason)) => format!("NOT INSIDE: {what}: {reason}"),
             None => format!("NOT INSIDE: {what}"),
         };
         lines.push(format!("{name:<18}{state}"));

@@ -168,7 +168,7 @@ fn cpu(text: &str) -> String {
 fn mounts(text: &str) -> String {
     let wanted = |line: &&str| {
         let point = line.split(' ').nth(4).unwrap_or_default();
-        line.contains(" - hugetlbfs ") || point == "/run" || point == proto::paths::ROOT
+        line.contains(" - hugetlbfs ") || ["/", "/run", proto::paths::ROOT].contains(&point)
     };
     text.lines().filter(wanted).collect::<Vec<_>>().join("\n")
 }
