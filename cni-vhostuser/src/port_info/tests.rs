@@ -14,7 +14,7 @@ impl Ports {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn port(self, id: &str, more: Value) -> Self {
+    fn port(self, id: &str, more: &Value) -> Self {
         let mut port = json!({
             "version": 1, "ifname": "net1", "network": "red", "mode": "server", "mac": "02:00:00:00:00:01",
             "path": format!("/run/podswitch/sockets/{id}/vhost.sock"), "queues": 1, "deviceId": id, "new": {},
@@ -41,9 +41,9 @@ impl Ports {
 
 #[test]
 fn every_format() {
-    let ports = Ports::new().port("n0-0001", json!({"queues": 2}));
+    let ports = Ports::new().port("n0-0001", &json!({"queues": 2}));
     let ports =
-        ports.port("n1-0000", json!({"ifname": "net2", "mode": "client", "featuresOff": ["mrg_rxbuf"]}));
+        ports.port("n1-0000", &json!({"ifname": "net2", "mode": "client", "featuresOff": ["mrg_rxbuf"]}));
     let one = "net_virtio_user0,path=/run/podswitch/sockets/n0-0001/vhost.sock,mac=02:00:00:00:00:01,server=1,queues=2";
     assert_eq!(ports.ask("net1").unwrap(), format!("--vdev={one} --single-file-segments\n"));
     assert_eq!(ports.ask("net1 --format virtio-user").unwrap(), format!("{one}\n"));
@@ -64,7 +64,7 @@ fn every_format() {
 
 #[test]
 fn no_such_interface_names_those_that_are_there() {
-    let ports = Ports::new().port("b", json!({"ifname": "net2"})).port("a", json!({"ifname": "net\n1"}));
+    let ports = Ports::new().port("b", &json!({"ifname": "net2"})).port("a", &json!({"ifname": "net\n1"}));
     let ports = ports.file("c", "{\"ifname\": 7}");
     let error = ports.ask("net9").unwrap_err();
     let text = error.to_string();
@@ -77,14 +77,14 @@ fn no_such_interface_names_those_that_are_there() {
 
 #[test]
 fn two_of_one_name_are_nobodys() {
-    let ports = Ports::new().port("a", json!({})).port("b", json!({}));
+    let ports = Ports::new().port("a", &json!({})).port("b", &json!({}));
     let text = ports.ask("net1 --format path").unwrap_err().to_string();
     assert!(text.contains("a/port.json") && text.contains("b/port.json"), "{text}");
 }
 
 #[test]
 fn nothing_odd_reaches_a_command_line() {
-    let good = Ports::new().port("a", json!({"path": "/run/a b'c;$(x)"}));
+    let good = Ports::new().port("a", &json!({"path": "/run/a b'c;$(x)"}));
     assert_eq!(
         good.ask("net1").unwrap(),
         r"'--vdev=net_virtio_user0,path=/run/a b'\''c;$(x),mac=02:00:00:00:00:01,server=1,queues=1' --single-file-segments"
@@ -102,7 +102,7 @@ fn nothing_odd_reaches_a_command_line() {
         (json!({"queues": 0}), "queues"),
         (json!({"queues": 70000}), "queues"),
     ] {
-        let error = Ports::new().port("a", bad.clone()).ask("net1").unwrap_err();
+        let error = Ports::new().port("a", &bad).ask("net1").unwrap_err();
         assert!(error.to_string().contains(&format!("{what} ")), "{bad}: {error}");
         assert_eq!((error.status(), error.to_string().lines().count()), (1, 1));
     }
@@ -110,7 +110,7 @@ fn nothing_odd_reaches_a_command_line() {
 
 #[test]
 fn odd_files_neither_hang_nor_hide_a_good_one() {
-    let ports = Ports::new().port("good", json!({})).file("empty", "").file("junk", "\u{0}[[[");
+    let ports = Ports::new().port("good", &json!({})).file("empty", "").file("junk", "\u{0}[[[");
     let ports = ports.file("long", &format!("{{\"ifname\":\"{}\"}}", "x".repeat(64 << 10)));
     let ports = ports.file("deep", &"[".repeat(60_000));
     let ports = ports.file("latin", "{}");
