@@ -1,5 +1,7 @@
 //! The plugin, and others, held to the cases of `tests/cases`; and the suite held to a plugin that is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "conformance/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the example cni-conformance")]
 mod conformance;

@@ -52,34 +52,31 @@ fn ends_by_itself(call: &Call<'_>) -> Option<String> {
 }
 
 fn exit_status(call: &Call<'_>) -> Option<String> {
-    let has_error = call.json.and_then(|json| json.get("code")).is_some_and(Value::is_number);
+    let has = |key: &str| call.json.is_some_and(|json| json.get(key).is_some());
     match call.outcome.exit? {
-        0 if has_error => Some("an error object, and exit status 0".into()),
-        0 => None,
-        _ if call.json.is_some_and(|json| json.get("interfaces").is_some()) => {
-            Some("a result, and exit status not 0".into())
-        }
-        _ => None,
+        0 => (has("code") && has("msg")).then(|| "an error object, and exit status 0".into()),
+        _ => has("interfaces").then(|| "a result, and exit status not 0".into()),
     }
 }
 
 fn json_alone(call: &Call<'_>) -> Option<String> {
     let outcome = call.outcome;
     let must_print = !outcome.succeeded() || matches!(call.verb, "ADD" | "VERSION");
-    match (call.json, outcome.stdout.trim().is_empty()) {
-        (Some(_), _) => None,
-        (None, true) if must_print => Some("nothing on stdout".into()),
-        (None, true) => None,
-        (None, false) => Some("stdout is not one JSON value".into()),
+    if call.json.is_some() {
+        None
+    } else if !outcome.stdout.trim().is_empty() {
+        Some("stdout is not one JSON value".into())
+    } else {
+        must_print.then(|| "nothing on stdout".into())
     }
 }
 
 fn error_object(call: &Call<'_>) -> Option<String> {
     let json = call.json.filter(|_| !call.outcome.succeeded())?;
-    if !json.get("code").and_then(Value::as_u64).is_some_and(|code| code > 0) {
+    if json.get("code").and_then(Value::as_u64).is_none_or(|code| code == 0) {
         return Some("the error has no positive `code`".into());
     }
-    if !json.get("msg").and_then(Value::as_str).is_some_and(|msg| !msg.is_empty() && !msg.contains('\n')) {
+    if json.get("msg").and_then(Value::as_str).is_none_or(|msg| msg.is_empty() || msg.contains('\n')) {
         return Some("the error has no `msg` of one line".into());
     }
     json.get("details").is_some_and(|details| !details.is_string()).then(|| "`details` is no text".into())
@@ -118,7 +115,7 @@ fn result_shape(call: &Call<'_>) -> Option<String> {
         }
     }
     for ip in json.get("ips").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
-        if !ip.get("address").and_then(Value::as_str).is_some_and(|address| address.contains('/')) {
+        if ip.get("address").and_then(Value::as_str).is_none_or(|address| !address.contains('/')) {
             return Some("an address has no prefix length".into());
         }
         let family = matches!(ip.get("version").and_then(Value::as_str), Some("4" | "6"));

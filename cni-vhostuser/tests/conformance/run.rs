@@ -149,6 +149,7 @@ impl<'a> Running<'a> {
         variables.set("netns", netns);
         variables.set("netns_name", namespace.as_ref().map_or("", Namespace::name));
         variables.set("tmp", tmp);
+        variables.set("plugin", suite.plugin.display().to_string());
         variables.set("version", version);
         // Different in every run, so that what one leaves cannot help or hurt another.
         variables.set("number", (1000 + number).to_string());

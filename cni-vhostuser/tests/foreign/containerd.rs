@@ -135,7 +135,7 @@ impl Containerd {
 
     /// Runs the first sandbox, once containerd has taken notice of the image and the configuration list.
     #[track_caller]
-    fn first(&self, config: Config) -> String {
+    fn first(&self, config: &Config) -> String {
         let started = Instant::now();
         loop {
             match self.cri.run(config.clone()) {
@@ -240,7 +240,7 @@ fn containerd_runs_pod_sandboxes() {
     }
     let cri = &containerd.cri;
 
-    let first = containerd.first(pod("a", "first"));
+    let first = containerd.first(&pod("a", "first"));
     let second = cri.run(pod("a", "second")).unwrap();
     let list = node.attachments();
     for text in [&first, &second, "\"a\"", "\"second\"", "uid-of-first", "\"eth0\""] {
