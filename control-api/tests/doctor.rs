@@ -67,7 +67,11 @@ fn an_archive_without_a_daemon() {
     let made = podswitch(directory.path(), &["support"]);
     let text = String::from_utf8(made.stdout).unwrap();
     assert_eq!(made.status.code(), Some(0), "{text}");
-    assert!(text.contains("without status.json, networks.json, ports.json, ") && text.contains("cannot be reached"), "{text}");
+    assert!(
+        text.contains("without status.json, networks.json, ports.json, ")
+            && text.contains("cannot be reached"),
+        "{text}"
+    );
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().flatten().collect();
     assert_eq!(files.len(), 1, "{files:?}");
     let name = files[0].file_name().into_string().unwrap();
@@ -80,6 +84,15 @@ fn an_archive_without_a_daemon() {
     let inner = name.strip_suffix(".tar.gz").unwrap();
     assert!(listed.lines().all(|line| line.starts_with(inner)), "{listed}");
     assert!(listed.contains(&format!("{inner}/MANIFEST\n")), "{listed}");
+
+    // Out of a container whose files nobody can write.
+    let piped = podswitch(directory.path(), &["support", "--file", "-"]);
+    assert_eq!(piped.status.code(), Some(0));
+    assert!(String::from_utf8(piped.stderr).unwrap().contains("without status.json"));
+    let copy = directory.path().join("copy");
+    fs::write(&copy, piped.stdout).unwrap();
+    let listed = Command::new("tar").arg("tzf").arg(&copy).output().unwrap();
+    assert!(String::from_utf8(listed.stdout).unwrap().contains("/MANIFEST\n"));
 
     let again = podswitch(directory.path(), &["support", "--file", &name]);
     assert_eq!(again.status.code(), Some(1));

@@ -23,7 +23,7 @@ use pieces::Piece;
 
 #[derive(Debug, Args)]
 pub(super) struct Support {
-    /// The archive; it must not exist yet [default: podswitch-support-HOST-DATE.tar.gz in this directory]
+    /// The archive; it must not exist yet; -: standard output [default: podswitch-support-HOST-DATE.tar.gz here]
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// The daemon's configuration file [default: /etc/podswitch/podswitchd.toml]
@@ -55,8 +55,10 @@ pub(super) async fn run(command: &Support, api: &ApiAddress, out: &Output) -> Re
     let mut all = vec![Piece::version(), Piece::text("doctor.txt", doctor::text(config, api).await)];
     all.extend(pieces::of_daemon(Client::connect(api).await).await);
     all.extend(pieces::of_machine(config));
-    archive::write(&path, &name, now, &all)
-        .map_err(|source| Error::Archive { path: path.display().to_string(), source })?;
+    let to_output = path == Path::new("-");
+    let written =
+        if to_output { archive::print(&name, now, &all) } else { archive::write(&path, &name, now, &all) };
+    written.map_err(|source| Error::Archive { path: path.display().to_string(), source })?;
     let made = Made {
         file: path.display().to_string(),
         inside: all.iter().filter(|piece| piece.content.is_ok()).map(|piece| piece.name).collect(),
@@ -67,6 +69,10 @@ pub(super) async fn run(command: &Support, api: &ApiAddress, out: &Output) -> Re
             })
             .collect(),
     };
+    if to_output {
+        eprintln!("{}", text(&made));
+        return Ok(());
+    }
     out.print(&made, text)
 }
 

@@ -1,7 +1,7 @@
 //! The archive itself: a compressed tar with one directory, and in it the pieces and their MANIFEST.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -22,16 +22,25 @@ pub(super) fn name(host: &str, now: SystemTime) -> String {
 /// could not be finished is removed.
 pub(super) fn write(path: &Path, directory: &str, now: SystemTime, pieces: &[Piece]) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = fill(file, directory, now, pieces);
+    let written = fill(file, directory, now, pieces).and_then(|file| file.sync_all());
     if written.is_err() {
         let _ = std::fs::remove_file(path);
     }
     written
 }
 
-fn fill(file: File, directory: &str, now: SystemTime, pieces: &[Piece]) -> io::Result<()> {
+/// Writes all pieces to standard output, which must not be a terminal.
+pub(super) fn print(directory: &str, now: SystemTime, pieces: &[Piece]) -> io::Result<()> {
+    let out = io::stdout().lock();
+    if out.is_terminal() {
+        return Err(io::Error::other("an archive is not for a terminal; redirect the output"));
+    }
+    fill(out, directory, now, pieces)?.flush()
+}
+
+fn fill<W: Write>(to: W, directory: &str, now: SystemTime, pieces: &[Piece]) -> io::Result<W> {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    let mut tar = tar::Builder::new(GzEncoder::new(to, Compression::default()));
     let mut append = |name: &str, content: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -45,7 +54,7 @@ fn fill(file: File, directory: &str, now: SystemTime, pieces: &[Piece]) -> io::R
             append(piece.name, content)?;
         }
     }
-    tar.into_inner()?.finish()?.sync_all()
+    tar.into_inner()?.finish()
 }
 
 fn manifest(directory: &str, pieces: &[Piece]) -> String {
