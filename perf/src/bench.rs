@@ -16,6 +16,7 @@ use crate::methods::bed::{Bed, BedPlan};
 use crate::peers::{Cpus, Named, OvsDpdk, Peer, PeerError, Podswitch, Switch, TestpmdIo};
 use crate::report::{Report, json};
 
+mod attach;
 mod change;
 mod delay;
 mod holding;
@@ -44,7 +45,7 @@ pub const OVS: &str = "ovs";
 pub const TESTPMD: &str = "testpmd_io";
 
 /// Phases that [`run`] tells its [`Progress`] about.
-pub const PHASES: usize = 11;
+pub const PHASES: usize = 12;
 /// A switch that has failed so often is not tried again: each failure may take half a minute.
 const FAILURES: usize = 2;
 /// Steal above this share of a CPU, in percent, is said.
@@ -178,6 +179,7 @@ impl Bench {
         self.ports();
         self.changes();
         self.restarts();
+        self.attachments();
         self.holding();
         self.sweeps();
         self.progress.done();

@@ -17,6 +17,8 @@ enum Command {
     Bench(commands::bench::Bench),
     /// Load between any two vhost-user sockets, both ways.
     Run(commands::run::Run),
+    /// What the CNI plugin costs a pod's start: additions and deletions, its start, its memory.
+    Attach(commands::attach::Attach),
     /// The generator's own limit, against a device that copies nothing.
     Null(commands::null::Null),
 }
@@ -25,6 +27,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Bench(bench) => bench.run(),
         Command::Run(run) => run.run(),
+        Command::Attach(attach) => attach.run(),
         Command::Null(null) => null.run(),
     }
 }

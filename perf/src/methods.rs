@@ -5,6 +5,7 @@
 //! (changing ports, restarting) takes [`RunningPodswitch`](crate::peers::RunningPodswitch). Methods run on the calling
 //! thread, which is pinned to the load CPU. Rounds, medians and spreads belong to whoever calls them again and again.
 
+pub mod attach;
 pub mod bed;
 pub mod latency;
 pub mod memory;

@@ -59,6 +59,16 @@ impl PodswitchApi {
         self.call(self.networks().add(NetworkAddRequest { spec })).map(drop)
     }
 
+    /// Adds a network that every pod may join, without a device.
+    ///
+    /// # Errors
+    /// [`PeerError::Api`].
+    pub fn add_open_network(&self, name: &str) -> Result<(), PeerError> {
+        let namespaces = vec!["*".to_owned()];
+        let spec = NetworkSpec { name: name.into(), namespaces, without_device: true, ..Default::default() };
+        self.call(self.networks().add(NetworkAddRequest { spec: Some(spec) })).map(drop)
+    }
+
     /// Deletes a network.
     ///
     /// # Errors
