@@ -62,7 +62,10 @@ fn cni_vhostuser_keeps_the_specification_and_its_own_word() {
     let deaf = node.directory().join("deaf.sock");
     let _deaf = UnixListener::bind(&deaf).unwrap();
     let suite = ours(&node, &deaf);
-    holds(&suite, &[cases("any-plugin.toml"), cases("cni-vhostuser.toml")], 120);
+    let own = ["results", "values", "daemon", "policy", "devices", "links", "chaining", "check", "removal"];
+    let mut files = vec![cases("any-plugin.toml")];
+    files.extend(own.iter().map(|name| cases(&format!("ours/{name}.toml"))));
+    holds(&suite, &files, 135);
     let left = node.attachments();
     assert!(!left.contains("containerId") && !left.contains("container_id"), "attachments stay:\n{left}");
 }

@@ -42,7 +42,7 @@ fn ipam_plugins_of_others() {
         ("cli".into(), node.cli()),
         ("deaf".into(), deaf.display().to_string()),
     ]);
-    let report = suite.run(&[Cases::read(&cases.join("ipam.toml")).unwrap()]);
+    let report = suite.run(&[Cases::read(&cases.join("ours/ipam.toml")).unwrap()]);
     println!("{report}");
     assert!(report.broken().is_empty(), "{:?}", report.broken());
     assert!(report.asked() >= 28, "only {} cases were asked", report.asked());
