@@ -41,9 +41,10 @@ impl Key {
         let good = (1..=LONGEST_IFNAME).contains(&ifname.len())
             && ifname != "."
             && ifname != ".."
-            && ifname.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+            // As the kernel has it: bytes of any script are a name.
+            && !ifname.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':');
         if !good {
-            let remedy = "use 1 to 15 characters without / and :";
+            let remedy = "use 1 to 15 bytes without white space, / and :";
             return refuse("key.ifname", format!("\"{}\" is no interface's name", shown(ifname)), remedy);
         }
         Ok(Self { network: key.network.clone(), container: key.container_id.clone(), ifname: ifname.clone() })
