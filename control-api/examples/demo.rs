@@ -1,23 +1,28 @@
 //! What the switch does, in a minute: two networks, three DPDK applications as pods, traffic, and a table.
 //!
-//! Two pods of one network send each other frames of 64 and then of 1,500 bytes, each as soon as it has received
-//! one; then one of them breaks a rule. A pod of another network listens. `make demo` runs it. It needs root, and
-//! leaves nothing behind, also when it is interrupted.
+//! The pods are plugged in by the CNI plugin, as a container runtime does it, each in network and mount namespaces of its
+//! own, as users without any privilege. Two pods of one network send each other frames of 64 and then of 1,500 bytes,
+//! each as soon as it has received one; then one of them breaks a rule. A pod of another network listens. `make demo`
+//! runs it. It needs root, and leaves nothing behind, also when it is interrupted.
 
 #![allow(clippy::unwrap_used, reason = "a demo whose surroundings break has nothing to show")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use proto::v1::{NodeStatus, PortStats, WorkerStatsResponse};
 use tokio::signal::unix::{SignalKind, signal};
 
+use serde_json::{Value, json};
 use support::frame::{BROADCAST, Stream, mac};
 use support::lab::{Lab, missing};
+use support::node::{Node, Programs};
 use support::pod::{Behind, Pod, PodSpec};
+use support::sandbox::{Container, Sandbox};
 use support::switch::{Setup, Switch};
 use support::wait;
 
@@ -31,6 +36,10 @@ const FEW: u32 = 500;
 const RING: u32 = 4096;
 /// Until pods and worker have found their pace.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// The pods' interface.
+const IFNAME: &str = "net1";
+/// What testpmd sends from, which is nobody's address.
+const TESTPMD: &str = "198.18.0.0/15";
 
 fn main() -> ExitCode {
     let missing = missing();
@@ -91,6 +100,7 @@ impl Snapshot {
 }
 
 fn demo() -> bool {
+    let programs = programs().expect("the CNI plugin is built by `make static`");
     let lab = Lab::new();
     // The worker has the last CPU for itself where there are three or more. Where there are two, the pods are on one
     // each: the worker sleeps whenever a pod has work to do.
@@ -99,15 +109,16 @@ fn demo() -> bool {
     let pods_on = [0, 1, 2].map(|n| lab.cpu(if last > 1 { n % last } else { n }));
     let mut setup = Setup::new(&lab, 1);
     setup.workers = worker.to_string();
-    let mut switch = Switch::start(&lab, setup);
-    let node: NodeStatus = switch.cli().get(&["status"]);
+    let mut node = Node::start(&lab, &programs, setup);
+    let switch = &node.switch;
+    let status: NodeStatus = switch.cli().get(&["status"]);
     println!(
         "podswitchd {} answered {:.2} s after its start; {}, {}, copies with {}",
-        node.version,
-        node.start_seconds,
-        node.dpdk_version,
-        if node.hugepages { "hugepages" } else { "no hugepages" },
-        node.copy_level,
+        status.version,
+        status.start_seconds,
+        status.dpdk_version,
+        if status.hugepages { "hugepages" } else { "no hugepages" },
+        status.copy_level,
     );
     println!("worker on CPU {worker}; pods on CPUs {pods_on:?}");
     if pods_on.contains(&worker) {
@@ -117,55 +128,114 @@ fn demo() -> bool {
     }
 
     for network in ["blue", "green"] {
-        switch.cli().ok(&["network", "add", network]);
+        switch.cli().ok(&["network", "add", network, "--namespace", "demo", "--allow-source"]);
     }
-    let sink = pod(&lab, pods_on[2], "pod-c", 3, Behind::Sink);
-    let pods: Vec<PodSpec> = [("pod-a", 1), ("pod-b", 2)]
-        .map(|(name, number)| pod(&lab, pods_on[usize::from(number) - 1], name, number, Behind::Sink))
+    println!("\n{:<9}{:<9}{:<20}{:<14}socket in the pod", "pod", "network", "MAC address", "IP address");
+    let plugged: Vec<Plugged> = [("pod-a", "blue"), ("pod-b", "blue"), ("pod-c", "green")]
         .into_iter()
-        .chain([sink])
+        .zip(pods_on)
+        .enumerate()
+        .map(|(number, ((name, network), cpu))| plug(&node, &lab, (number, name, network), cpu))
         .collect();
-    for (spec, network) in pods.iter().zip(["blue", "blue", "green"]) {
-        switch.plug(spec, network, &["--mac", &spec.mac]);
-    }
-    let mut listener = Pod::launch(&pods[2]);
+    let pods: Vec<Demonstrated> = plugged.iter().map(|plugged| plugged.pod.clone()).collect();
+    let mut listener = Pod::launch(&pods[2].spec);
     listener.ready();
 
     let heads = ["frames", "pod", "network", "sends", "receives", "dropped"];
     println!("\n{:<9}{:<7}{:<9}{:<28}{:<28}{}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
     for size in [64, 1500] {
-        measure(&switch, &pods, size);
+        measure(switch, &pods, size);
     }
-    misbehave(&switch, &pods);
-    let clean = verdict(&switch, &mut listener);
+    misbehave(switch, &pods);
+    let clean = verdict(switch, &pods, &mut listener);
     assert!(listener.quit(), "a pod did not end by itself");
-    assert!(switch.terminate().success(), "podswitchd did not end by itself");
-    clean
+    for Plugged { sandbox, config, .. } in plugged {
+        node.del(&sandbox, IFNAME, &config);
+    }
+    let left = node.ports().len() + node.left_behind().len();
+    println!("pods deleted: {left} ports, sockets and files of them are left");
+    assert!(node.switch.terminate().success(), "podswitchd did not end by itself");
+    clean && left == 0
 }
 
-fn pod(lab: &Lab, cpu: u32, name: &str, number: u8, behind: Behind) -> PodSpec {
-    let mut spec = PodSpec::new(lab, name, number, behind);
+/// The plugin and the pods' helper: the static ones where `make static` puts them, else those beside the daemon.
+fn programs() -> Option<Programs> {
+    let release = std::env::current_exe().ok()?.ancestors().nth(2)?.to_path_buf();
+    let node = release.parent()?.join(format!("{}-unknown-linux-gnu/node", std::env::consts::ARCH));
+    let all = [node, release].map(|directory: PathBuf| Programs {
+        plugin: directory.join("cni-vhostuser"),
+        port: directory.join("podswitch-port"),
+    });
+    all.into_iter().find(|programs| programs.plugin.is_file() && programs.port.is_file())
+}
+
+/// A pod that is plugged in.
+struct Plugged {
+    sandbox: Sandbox,
+    config: Value,
+    pod: Demonstrated,
+}
+
+/// What runs in it, and its port in the switch.
+#[derive(Clone)]
+struct Demonstrated {
+    spec: PodSpec,
+    port: String,
+}
+
+/// Makes the namespaces of a pod, calls the plugin for it, and prints what it answered.
+fn plug(node: &Node, lab: &Lab, (number, name, network): (usize, &str, &str), cpu: u32) -> Plugged {
+    let device = format!("n0-{number:04}");
+    node.add_device(&device);
+    let sandbox = Sandbox::new("demo", name);
+    let last = number + 1;
+    let mut config = node.config(network);
+    config["deviceID"] = json!(device);
+    config["mac"] = json!(format!("02:00:00:00:00:{last:02x}"));
+    config["ips"] = json!([format!("10.0.0.{last}/24")]);
+    config["allowedAddresses"] = json!([TESTPMD]);
+    let result = node.add(&sandbox, IFNAME, &config);
+
+    let container = Container::new(node, &sandbox, &[&device]);
+    let helper = |format| container.ok(&["/run/podswitch/bin/podswitch-port", IFNAME, "--format", format]);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mac = text(&result["interfaces"][0]["mac"]);
+    println!(
+        "{name:<9}{network:<9}{mac:<20}{:<14}{}",
+        text(&result["ips"][0]["address"]),
+        helper("path").trim()
+    );
+    let mut spec = PodSpec::new(lab, name, u8::try_from(last).unwrap(), Behind::Sink);
+    spec.mac = mac;
+    spec.within = container.words();
+    // The length of its rings is the application's own choice.
+    spec.told = vec![format!("{},queue_size={RING}", helper("testpmd").trim())];
+    spec.directory = node.scratch(name);
     spec.cpus = vec![cpu];
     spec.ring = RING;
     // The listener polls too; it must not take a third of the CPU for it.
-    spec.gives_way = spec.behind == Behind::Sink;
-    spec
+    spec.gives_way = true;
+    let id = sandbox.container_id.as_str();
+    let attachments = node.attachments();
+    let mine =
+        attachments.iter().find(|it| it.pointer("/spec/key/container_id") == Some(&json!(id))).unwrap();
+    Plugged { config, pod: Demonstrated { spec, port: text(&mine["port"]) }, sandbox }
 }
 
 /// Lets the first two pods send to each other for a while, and prints a row a pod.
-fn measure(switch: &Switch, pods: &[PodSpec], size: usize) {
+fn measure(switch: &Switch, pods: &[Demonstrated], size: usize) {
     let mut senders: Vec<Pod> = pods[..2]
         .iter()
-        .zip([&pods[1].mac, &pods[0].mac])
-        .map(|(spec, peer)| {
-            let mut spec = spec.clone();
+        .zip([&pods[1].spec.mac, &pods[0].spec.mac])
+        .map(|(pod, peer)| {
+            let mut spec = pod.spec.clone();
             spec.behind = Behind::Loop(peer.clone());
             spec.gives_way = false;
             Pod::launch(&spec)
         })
         .collect();
     senders.iter_mut().for_each(Pod::ready);
-    pods.iter().for_each(|spec| switch.wait_running(&spec.name));
+    pods.iter().for_each(|pod| switch.wait_running(&pod.port));
     senders[1].start();
     senders[0].command(&format!("set txpkts {size}"));
     senders[0].begin_loop(BURSTS);
@@ -177,8 +247,8 @@ fn measure(switch: &Switch, pods: &[PodSpec], size: usize) {
     assert!(senders.into_iter().all(Pod::quit), "a pod did not end by itself");
 
     let seconds = (end.at - begin.at).as_secs_f64();
-    for spec in pods {
-        let (before, after) = (begin.port(&spec.name), end.port(&spec.name));
+    for Demonstrated { spec, port } in pods {
+        let (before, after) = (begin.port(port), end.port(port));
         let rate = |frames: u64, bytes: u64| {
             format!(
                 "{:6.3} M/s {:6.2} Gbit/s",
@@ -208,12 +278,13 @@ fn measure(switch: &Switch, pods: &[PodSpec], size: usize) {
 }
 
 /// The first pod sends to everybody, and then under a MAC address that is not its own.
-fn misbehave(switch: &Switch, pods: &[PodSpec]) {
-    let mut spec = pods[0].clone();
+fn misbehave(switch: &Switch, pods: &[Demonstrated]) {
+    let mut spec = pods[0].spec.clone();
     spec.behind = Behind::Captures;
+    spec.gives_way = false;
     let mut sender = Pod::launch(&spec);
     sender.ready();
-    switch.wait_running(&spec.name);
+    switch.wait_running(&pods[0].port);
     let honest = Stream { destination: BROADCAST, ..Stream::between(1, 2) };
     let forged = Stream { source: mac(2), ..honest };
     sender.send(&[honest.frames(FEW, 100), forged.frames(FEW, 100)].concat());
@@ -223,7 +294,7 @@ fn misbehave(switch: &Switch, pods: &[PodSpec]) {
 }
 
 /// Says where frames were lost and what the third pod saw; false if the switch did not do its job.
-fn verdict(switch: &Switch, listener: &mut Pod) -> bool {
+fn verdict(switch: &Switch, pods: &[Demonstrated], listener: &mut Pod) -> bool {
     let stats = switch.settle();
     let drops = switch.drops();
     println!("frames that were dropped, since the start:");
@@ -237,8 +308,8 @@ fn verdict(switch: &Switch, listener: &mut Pod) -> bool {
     println!("pod-c, in the other network, saw {seen} frames");
 
     let find = |name: &str| stats.iter().find(|port| port.port == name).unwrap();
-    let taken: u64 = ["pod-a", "pod-b"].map(|name| find(name).rx_frames).iter().sum();
-    let delivered: u64 = ["pod-a", "pod-b"].map(|name| find(name).tx_frames).iter().sum();
+    let taken: u64 = pods[..2].iter().map(|pod| find(&pod.port).rx_frames).sum();
+    let delivered: u64 = pods[..2].iter().map(|pod| find(&pod.port).tx_frames).sum();
     let dropped = support::tally::dropped(&stats);
     let balanced = taken == delivered + dropped;
     println!(
