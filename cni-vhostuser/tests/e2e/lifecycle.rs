@@ -1,9 +1,12 @@
 //! Who holds an address: a pod that is recreated with the same one, with and without its predecessor's DEL.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Told};
-use crate::support::sandbox::Sandbox;
+use crate::support::node::SOCKET_GROUP;
+use crate::support::sandbox::{Container, Sandbox};
 
 const MAC: &str = "02:00:00:00:77:01";
 
@@ -81,4 +84,26 @@ fn a_deletion_while_the_daemon_is_down() {
     bed.node.del(&new, "net1", &config);
     bed.nothing_left();
     drop(old);
+}
+
+/// Where there is no kubelet the daemon makes the directories itself, and takes them away again.
+#[test]
+fn a_pod_without_a_device() {
+    let Some(bed) = Bed::open() else { return };
+    bed.network("crowd", &["--without-device"]);
+    let pod = Sandbox::new("shop", "plain");
+    let config = bed.node.config("crowd");
+    bed.node.add(&pod, "net1", &config);
+    let devices = std::fs::read_dir(bed.node.root().join("devices")).unwrap();
+    let names: Vec<String> = devices.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let meta = std::fs::metadata(bed.node.device(name).socket).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o2770, 0, SOCKET_GROUP));
+    // What the pod makes there and shuts is its own, and goes all the same.
+    let container = Container::new(&bed.node, &pod, &[name]);
+    let script = "cd /run/podswitch/sockets/*; mkdir -p a/b; touch a/b/c; chmod 0 a";
+    container.ok(&["sh", "-ec", script]);
+    bed.node.del(&pod, "net1", &config);
+    assert!(!bed.node.device(name).device.exists());
+    bed.nothing_left();
 }
