@@ -135,7 +135,7 @@ test: static
 # OVS-DPDK beside podswitch and the generator needs more hugepages. A peer that cannot be installed is missing in the
 # report, no more; its service must not start, it would take hugepages and CPUs.
 bench: HUGEPAGES := 1024
-bench: setup
+bench: static
 	@if ! dpkg-query -W -f '$${db:Status-Status}\n' $(PEERS) 2>/dev/null | grep -qx installed; then
 	    echo "bench: installing $(PEERS)"
 	    policy=/usr/sbin/policy-rc.d

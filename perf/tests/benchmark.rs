@@ -46,6 +46,7 @@ fn the_whole_benchmark_leaves_a_figure_for_all_that_it_can_measure() {
         (perf::machine::free_hugepages().unwrap_or(0) < 400, "400 free hugepages"),
         (!daemon().is_file(), "podswitchd beside podswitch-perf (cargo build -p control-api)"),
         (!rustix::process::geteuid().is_root(), "root"),
+        (perf::methods::attach::beside_us().is_none(), "the CNI plugin (make static)"),
     ];
     let missing: Vec<&str> = missing.iter().filter(|(missing, _)| *missing).map(|(_, what)| *what).collect();
     if !missing.is_empty() {
@@ -72,6 +73,11 @@ fn the_whole_benchmark_leaves_a_figure_for_all_that_it_can_measure() {
     }
     assert_eq!(ratio("reconfig_lost_frames"), Some(0.0), "{result}");
     assert!(ratio("empty_switch_mb").unwrap() > 1.0);
+    let figure = |key: &str| result["figures"].as_array().unwrap().iter().find(|figure| figure["key"] == key);
+    for key in ["attach_add_p50", "attach_add_p99", "attach_del_p50", "attach_start", "attach_peak"] {
+        let value = figure(key).and_then(|figure| figure["median"].as_f64());
+        assert!(value.is_some_and(|value| value > 0.0), "{key}: {}", String::from_utf8_lossy(&output.stderr));
+    }
     // A peer that is not there leaves null and a reason.
     if perf::peers::process::find("ovs-vsctl").is_none() {
         assert!(result["ratios"]["v2v_64_vs_ovs"].is_null());
