@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(name.as_deref(), Some("host"));
         // Its working directory is its own.
         let before = std::env::current_dir().unwrap();
-        host.run(|here| here.among_descriptors()).await.unwrap().unwrap();
+        host.run(Here::among_descriptors).await.unwrap().unwrap();
         assert_eq!(std::env::current_dir().unwrap(), before);
     }
 
