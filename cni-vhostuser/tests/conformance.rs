@@ -9,13 +9,12 @@ mod conformance;
 mod node;
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use conformance::case::{Cases, Profile};
 use conformance::report::Verdict;
 use conformance::run::Suite;
-use node::{Node, has};
+use node::{Impostors, Node, has};
 
 const NETNS: (&str, &str) = ("ip", "iproute2");
 
@@ -41,31 +40,19 @@ fn holds(suite: &Suite, files: &[Cases], at_least: usize) {
     assert!(report.asked() >= at_least, "only {} cases were asked", report.asked());
 }
 
-fn ours(node: &Node, deaf: &Path) -> Suite {
-    let mut suite = Suite::new(&node::plugin(), profile("plugins/cni-vhostuser.toml"));
-    suite.set = BTreeMap::from([
-        ("socket".into(), node.socket().display().to_string()),
-        ("root".into(), node.root().display().to_string()),
-        ("cli".into(), node.cli()),
-        ("deaf".into(), deaf.display().to_string()),
-    ]);
-    suite
-}
-
 #[test]
 fn cni_vhostuser_keeps_the_specification_and_its_own_word() {
     if !has(&[NETNS, ("/usr/lib/cni/host-local", "containernetworking-plugins")]) {
         return;
     }
     let node = Node::start();
-    // Accepts, since the kernel does, and never answers.
-    let deaf = node.directory().join("deaf.sock");
-    let _deaf = UnixListener::bind(&deaf).unwrap();
-    let suite = ours(&node, &deaf);
+    let impostors = Impostors::start();
+    let mut suite = Suite::new(&node::plugin(), profile("plugins/cni-vhostuser.toml"));
+    suite.set = node.variables(&impostors);
     let own = ["results", "values", "daemon", "policy", "devices", "links", "chaining", "check", "removal"];
     let mut files = vec![cases("any-plugin.toml")];
     files.extend(own.iter().map(|name| cases(&format!("ours/{name}.toml"))));
-    holds(&suite, &files, 135);
+    holds(&suite, &files, 137);
     let left = node.attachments();
     assert!(!left.contains("containerId") && !left.contains("container_id"), "attachments stay:\n{left}");
 }

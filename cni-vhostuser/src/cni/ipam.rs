@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cni::call::log;
 use crate::cni::failure::{Code, Failure};
 use crate::cni::result::Addressing;
 
@@ -48,9 +49,9 @@ impl Ipam<'_> {
         let program = self.find()?;
         let added = self.call(&program, "ADD").and_then(|text| answer::addressing(self.kind, &text));
         if let Err(failure) = &added {
-            tracing::warn!(ipam = self.kind, %failure, "ADD failed, now DEL");
+            log(format_args!("the IPAM plugin {} failed at ADD, it is told DEL: {failure}", self.kind));
             if let Err(failure) = self.call(&program, "DEL") {
-                tracing::warn!(ipam = self.kind, %failure, "DEL after a failed ADD failed too");
+                log(format_args!("the IPAM plugin {} failed at DEL too: {failure}", self.kind));
             }
         }
         added

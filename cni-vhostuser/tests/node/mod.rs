@@ -1,7 +1,10 @@
 //! A node: podswitchd on a state of its own, with networks of every kind of policy, and what the tests need to have
 //! installed.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -155,10 +158,55 @@ impl Node {
             .unwrap()
     }
 
+    /// What the profile of our plugin and the cases of `ours` are told, beside what they know.
+    #[must_use]
+    pub fn variables(&self, impostors: &Impostors) -> BTreeMap<String, String> {
+        [
+            ("socket", self.socket().display().to_string()),
+            ("root", self.root().display().to_string()),
+            ("cli", self.cli()),
+            ("deaf", impostors.deaf.display().to_string()),
+            ("nonsense", impostors.nonsense.display().to_string()),
+        ]
+        .map(|(name, value)| (name.into(), value))
+        .into()
+    }
+
     /// Everything that the daemon has logged.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("podswitchd.log")).unwrap_or_default()
+    }
+}
+
+/// Daemons that are none, on sockets of their own.
+#[derive(Debug)]
+pub struct Impostors {
+    _directory: TempDir,
+    _deaf: UnixListener,
+    /// Accepts, since the kernel does, and never answers.
+    pub deaf: PathBuf,
+    /// Answers every connection with a line of no protocol, and closes it.
+    pub nonsense: PathBuf,
+}
+
+impl Impostors {
+    /// Starts them; the thread of the second ends with the process.
+    #[must_use]
+    pub fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("node-").tempdir().unwrap();
+        let at = |name: &str| {
+            fs::create_dir(directory.path().join(name)).unwrap();
+            directory.path().join(name).join("api.sock")
+        };
+        let (deaf, nonsense) = (at("deaf"), at("nonsense"));
+        let listener = UnixListener::bind(&nonsense).unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(b"220 welcome\r\n");
+            }
+        });
+        Self { _deaf: UnixListener::bind(&deaf).unwrap(), _directory: directory, deaf, nonsense }
     }
 }
 
@@ -208,10 +256,16 @@ pub fn has(needs: &[(&str, &str)]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    let what = format!("NOT RUN: missing {}", missing.join(", "));
+    let what = format!("missing: {}", missing.join(", "));
     assert!(std::env::var_os("CI").is_none(), "{what}");
-    eprintln!("{what}");
+    not_tested(&what);
     false
+}
+
+/// Says so on the terminal, also where the test's output is captured.
+pub fn not_tested(why: &str) {
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "NOT TESTED, {test}: {why}");
 }
 
 fn found(file: &str) -> bool {
