@@ -265,6 +265,12 @@ fn port(error: &PortError) -> Mapped {
         PortError::DpdkPorts(_) => {
             mapped(ResourceExhausted, "DPDK_PORTS", "dpdk.devargs", "delete a DPDK port first")
         }
+        PortError::NetworkFull => mapped(
+            ResourceExhausted,
+            proto::reasons::NO_ROOM,
+            "network",
+            "delete ports of this network first, or use another",
+        ),
         PortError::Socket { .. } => mapped(
             FailedPrecondition,
             "SOCKET",
