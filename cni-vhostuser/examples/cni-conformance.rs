@@ -12,6 +12,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the test of the same name")]
 mod conformance;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,7 +46,8 @@ fn main() -> Result<ExitCode, FileError> {
     suite.only = arguments.only;
     let cases = arguments.cases.iter().map(|path| Cases::read(path)).collect::<Result<Vec<_>, _>>()?;
     let report = suite.run(&cases);
-    println!("{report}");
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stdout(), "{report}");
     Ok(if report.broken().is_empty() && report.asked() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
