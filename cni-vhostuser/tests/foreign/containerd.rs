@@ -232,7 +232,7 @@ fn containerd_runs_pod_sandboxes() {
     if !has(&needs) {
         return;
     }
-    let node = Node::start();
+    let mut node = Node::start();
     let containerd = Containerd::start(&node);
     if let Some(why) = containerd.cannot_run() {
         node::not_tested(&format!("containerd and runc run no container here, whatever its network: {why}"));
@@ -271,8 +271,15 @@ fn containerd_runs_pod_sandboxes() {
     assert_eq!(containerd.addresses(), [addresses[1].clone()]);
     cri.stop(&first).unwrap();
     cri.remove(&first).unwrap();
+
+    // While the switch is down no pod starts and every pod stops; the switch hears of it when it is back.
+    node.kill();
+    let refused = cri.run(pod("a", "third")).unwrap_err();
+    assert!(refused.message().contains("podswitchd"), "{refused}");
     cri.stop(&second).unwrap();
     cri.remove(&second).unwrap();
+    assert!(containerd.addresses().is_empty());
+    node.start_again();
     assert!(!node.attachments().contains("containerId"));
     assert!(containerd.addresses().is_empty());
 }

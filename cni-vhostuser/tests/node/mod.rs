@@ -57,18 +57,7 @@ impl Node {
         );
         fs::write(at.join("podswitchd.toml"), config).unwrap();
         fs::create_dir_all(at.join("run/devices")).unwrap();
-        let log = fs::File::create(at.join("podswitchd.log")).unwrap();
-        let daemon = Command::new(program("podswitchd"))
-            .args(["--no-huge", "--workers", "auto:1", "--config"])
-            .arg(at.join("podswitchd.toml"))
-            .arg("--state")
-            .arg(at.join("state"))
-            .args(["--api", &format!("unix:{}", at.join("run/api.sock").display())])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let daemon = launch(at);
         let mut node = Self { directory, daemon };
         node.wait();
         for network in NETWORKS {
@@ -89,6 +78,18 @@ impl Node {
             "10.200.0.1/24",
         ]);
         node
+    }
+
+    /// kill -9 to the daemon.
+    pub fn kill(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+    }
+
+    /// Starts it again on the same state.
+    pub fn start_again(&mut self) {
+        self.daemon = launch(self.directory.path());
+        self.wait();
     }
 
     fn wait(&mut self) {
@@ -177,6 +178,21 @@ impl Node {
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("podswitchd.log")).unwrap_or_default()
     }
+}
+
+fn launch(at: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(at.join("podswitchd.log")).unwrap();
+    Command::new(program("podswitchd"))
+        .args(["--no-huge", "--workers", "auto:1", "--config"])
+        .arg(at.join("podswitchd.toml"))
+        .arg("--state")
+        .arg(at.join("state"))
+        .args(["--api", &format!("unix:{}", at.join("run/api.sock").display())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// Daemons that are none, on sockets of their own.
