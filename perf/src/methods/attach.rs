@@ -2,15 +2,16 @@
 //!
 //! Every call is a process of its own, timed from its start to its end, so that all is in it: the program's start, the
 //! call to the daemon, the write to disk. Ports that stay are there while calls are timed, and a number of calls is in
-//! flight all the time, additions and deletions mixed. No container runs: what is measured is what stands between a
-//! pod's creation and its first container. Needs root for network namespaces; runs on the calling thread and its own.
+//! flight all the time: first additions, as on a node that starts, then the deletions of the same pods, as on one that is
+//! drained, and so on. No container runs: what is measured is what stands between a pod's creation and its first
+//! container. Needs root for network namespaces; runs on the calling thread and its own.
 
 mod crowd;
 mod plugin;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -25,8 +26,12 @@ use plugin::{Call, Namespace, Plugin, Verb};
 
 /// CNI plugins of others, where Debian has them.
 const OTHERS: &str = "/usr/lib/cni";
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 /// What `host-local` gives out of: more addresses than there are ports at any time.
 const SUBNET: &str = "10.64.0.0/16";
+/// Pods that are added before they are deleted, for each call in flight.
+const TURNS: usize = 5;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,10 +169,13 @@ pub fn attach(
         let what = plugin.display().to_string();
         return Err(PeerError::Missing { what, remedy: "build it: make static" }.into());
     }
+    // As on a node: what pods share with the switch is in memory, the store and others' addresses are on disk.
+    let memory = Path::new(MEMORY);
+    let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     let directory = tempfile::Builder::new()
         .prefix("psw-perf.")
-        .tempdir()
-        .map_err(|source| MethodError::Directory { path: std::env::temp_dir(), source })?;
+        .tempdir_in(&place)
+        .map_err(|source| MethodError::Directory { path: place, source })?;
     let peer = Podswitch {
         adaptive: true,
         config: format!(
@@ -177,17 +185,12 @@ pub fn attach(
         ..Podswitch::new(daemon)
     };
     let switch = peer.launch(&Layout { ports: Vec::new(), longest_frame: 1518 }, cpus)?;
-    let measured = with(&switch, plugin, directory.path(), settings);
+    let measured = with(&switch, plugin, settings);
     Box::new(switch).stop();
     measured
 }
 
-fn with(
-    switch: &RunningPodswitch,
-    plugin: &Path,
-    directory: &Path,
-    settings: Settings,
-) -> Result<Attached, MethodError> {
+fn with(switch: &RunningPodswitch, plugin: &Path, settings: Settings) -> Result<Attached, MethodError> {
     switch.api().add_open_network("pods")?;
     let plain = json!({
         "cniVersion": "1.0.0",
@@ -199,7 +202,7 @@ fn with(
     let mut addressed = plain.clone();
     addressed["ipam"] = json!({
         "type": "host-local",
-        "dataDir": directory.join("addresses"),
+        "dataDir": switch.directory().join("addresses"),
         "ranges": [[{ "subnet": SUBNET }]],
     });
     let namespaces: Vec<Namespace> =
@@ -257,42 +260,41 @@ impl Bed<'_> {
         }
     }
 
-    /// The same for all, as many at once as there are namespaces.
-    fn each(&self, calls: &[Call], verb: Verb) -> Result<(), MethodError> {
+    /// The same for all, as many at once as there are namespaces; gives how long each took.
+    fn each(&self, calls: &[Call], verb: Verb) -> Result<Histogram<u64>, MethodError> {
+        let all = Mutex::new(histogram());
         let next = AtomicUsize::new(0);
-        self.threads(|_| {
+        self.threads(|| {
+            let mut times = histogram();
             while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.plugin.run(verb, call)?;
+                times.saturating_record(micros(self.plugin.run(verb, call)?));
             }
-            Ok(())
-        })
-    }
-
-    /// Adds and deletes `pods` pods, as many calls in flight as there are namespaces.
-    fn churn(&self, config: &serde_json::Value, pods: usize) -> Result<Times, MethodError> {
-        let all = Mutex::new(Times { add: histogram(), del: histogram() });
-        let begun = AtomicUsize::new(0);
-        self.threads(|place| {
-            let (mut add, mut del) = (histogram(), histogram());
-            while begun.fetch_add(1, Ordering::Relaxed) < pods {
-                let call = self.call(place, config);
-                for (verb, times) in [(Verb::Add, &mut add), (Verb::Del, &mut del)] {
-                    let time = self.plugin.run(verb, &call)?;
-                    times.saturating_record(micros(time));
-                }
-            }
-            let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // All have the same shape.
-            let _ = (all.add.add(&add), all.del.add(&del));
+            let _ = all.lock().unwrap_or_else(PoisonError::into_inner).add(&times);
             Ok(())
         })?;
-        Ok(all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn threads(&self, work: impl Fn(usize) -> Result<(), MethodError> + Sync) -> Result<(), MethodError> {
+    /// Adds and deletes `pods` pods, a few for each call in flight at a time.
+    fn churn(&self, config: &serde_json::Value, pods: usize) -> Result<Times, MethodError> {
+        let mut times = Times { add: histogram(), del: histogram() };
+        let mut left = pods;
+        while left > 0 {
+            let count = left.min(TURNS * self.namespaces.len());
+            let calls: Vec<Call> = (0..count).map(|number| self.call(number, config)).collect();
+            // All have the same shape.
+            let _ = times.add.add(self.each(&calls, Verb::Add)?);
+            let _ = times.del.add(self.each(&calls, Verb::Del)?);
+            left -= count;
+        }
+        Ok(times)
+    }
+
+    fn threads(&self, work: impl Fn() -> Result<(), MethodError> + Sync) -> Result<(), MethodError> {
         std::thread::scope(|scope| {
             let work = &work;
-            let threads: Vec<_> = (0..self.namespaces.len()).map(|n| scope.spawn(move || work(n))).collect();
+            let threads: Vec<_> = (0..self.namespaces.len()).map(|_| scope.spawn(work)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| MethodError::Beside)?)
         })
     }
