@@ -22,12 +22,33 @@ export DEBIAN_FRONTEND := noninteractive
 # What Debian 12 must have: to build (a C compiler, libclang for the DPDK bindings, DPDK itself), and to run the
 # tests (DPDK applications as pods, a network laboratory, tracing).
 PACKAGES := build-essential clang libclang-dev pkg-config libdpdk-dev dpdk dpdk-dev ca-certificates \
-            containernetworking-plugins ethtool iperf3 iproute2 iputils-ping python3-venv sqlite3 strace tcpdump valgrind
+            ethtool iperf3 iproute2 iputils-ping python3-venv sqlite3 strace tcpdump valgrind \
+            containerd containernetworking-plugins golang-github-appc-cni-dev golang-go jq runc
 # Hugepages of 2 MB that the demo and the tests are comfortable with.
 HUGEPAGES := 512
 
 # What `make bench` compares with, beside what the tests use; more flags for it are given as BENCH="--peer …".
 PEERS := openvswitch-switch-dpdk
+
+# `install PACKAGE…`: without starting what they bring as services: those would take CPUs, hugepages and sockets.
+define INSTALL
+install() {
+    policy=/usr/sbin/policy-rc.d
+    ours=
+    if [ ! -e $$policy ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >$$policy; then
+        ours=$$policy
+        trap "rm -f $$policy" EXIT
+        chmod +x $$policy
+    fi
+    outcome=0
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "$$@"; } || outcome=$$?
+    if [ -n "$$ours" ]; then
+        rm -f "$$ours"
+        trap - EXIT
+    fi
+    return $$outcome
+}
+endef
 
 # In CI the lock file must be right; elsewhere cargo may bring it up to date.
 CARGO_FLAGS := $(if $(CI),--locked)
@@ -43,7 +64,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 setup:
-	@missing=()
+	@$(INSTALL)
+	missing=()
 	for package in $(PACKAGES); do
 	    dpkg-query -W -f '$${db:Status-Status}\n' "$$package" 2>/dev/null | grep -qx installed || missing+=("$$package")
 	done
@@ -51,8 +73,7 @@ setup:
 	    echo "setup: all packages are there"
 	elif [ "$$(id -u)" -eq 0 ]; then
 	    echo "setup: installing $${missing[*]}"
-	    apt-get update -q
-	    apt-get install -q -y --no-install-recommends "$${missing[@]}"
+	    install "$${missing[@]}"
 	else
 	    echo "setup: NOT DONE: missing packages, and only root can install them: apt-get install $${missing[*]}" >&2
 	    exit 1
@@ -133,22 +154,13 @@ test: static
 	exit $$failed
 
 # OVS-DPDK beside podswitch and the generator needs more hugepages. A peer that cannot be installed is missing in the
-# report, no more; its service must not start, it would take hugepages and CPUs.
+# report, no more.
 bench: HUGEPAGES := 1024
 bench: static
-	@if ! dpkg-query -W -f '$${db:Status-Status}\n' $(PEERS) 2>/dev/null | grep -qx installed; then
+	@$(INSTALL)
+	if ! dpkg-query -W -f '$${db:Status-Status}\n' $(PEERS) 2>/dev/null | grep -qx installed; then
 	    echo "bench: installing $(PEERS)"
-	    policy=/usr/sbin/policy-rc.d
-	    if [ ! -e $$policy ] && printf '#!/bin/sh\nexit 101\n' 2>/dev/null >$$policy; then
-	        trap "rm -f $$policy" EXIT
-	        chmod +x $$policy
-	    fi
-	    { apt-get update -q && apt-get install -q -y --no-install-recommends $(PEERS); } \
-	        || echo "bench: NOT DONE: $(PEERS) could not be installed; its rows stay empty" >&2
-	    if [ -n "$$(trap -p EXIT)" ]; then
-	        rm -f $$policy
-	        trap - EXIT
-	    fi
+	    install $(PEERS) || echo "bench: NOT DONE: $(PEERS) could not be installed; its rows stay empty" >&2
 	fi
 	cargo build $(CARGO_FLAGS) --release -p control-api -p perf
 	$(TARGET)/release/podswitch-perf bench $(if $(QUICK),--quick) $(BENCH)
