@@ -44,6 +44,8 @@ pub struct Settings {
     pub pods: usize,
     /// Of these, with `host-local`.
     pub pods_with_ipam: usize,
+    /// Of these, one after the other.
+    pub pods_alone: usize,
     /// Starts of the program that are timed.
     pub starts: usize,
     /// Additions at once in a small control group.
@@ -52,12 +54,20 @@ pub struct Settings {
 
 impl Settings {
     /// What figures are made of.
-    pub const FULL: Self =
-        Self { present: 200, at_once: 32, pods: 960, pods_with_ipam: 320, starts: 100, crowd: 50 };
+    pub const FULL: Self = Self {
+        present: 200,
+        at_once: 32,
+        pods: 960,
+        pods_with_ipam: 320,
+        pods_alone: 100,
+        starts: 100,
+        crowd: 50,
+    };
     /// An indication.
-    pub const QUICK: Self = Self { pods: 320, pods_with_ipam: 96, starts: 20, ..Self::FULL };
+    pub const QUICK: Self = Self { pods: 320, pods_with_ipam: 96, pods_alone: 20, starts: 20, ..Self::FULL };
     /// As little as shows that it works.
-    pub const SMOKE: Self = Self { present: 4, at_once: 4, pods: 8, pods_with_ipam: 4, starts: 3, crowd: 4 };
+    pub const SMOKE: Self =
+        Self { present: 4, at_once: 4, pods: 8, pods_with_ipam: 4, pods_alone: 2, starts: 3, crowd: 4 };
 }
 
 /// How long additions and deletions took, microseconds.
@@ -74,6 +84,8 @@ pub struct Times {
 pub struct Attached {
     /// Without IPAM.
     pub plain: Times,
+    /// The same, one call after the other.
+    pub alone: Times,
     /// With `host-local`; `None` where it is not installed.
     pub host_local: Option<Times>,
     /// From the start of the program to its end when it is asked for its version, microseconds.
@@ -114,6 +126,8 @@ impl Attached {
             line("attach_add_p99", "ADD, p99", "ms", ms(&self.plain.add, 0.99), at_most(250.0)),
             line("attach_del_p50", "DEL, p50", "ms", ms(&self.plain.del, 0.5), at_most(30.0)),
             line("attach_del_p99", "DEL, p99", "ms", ms(&self.plain.del, 0.99), None),
+            line("attach_alone_add_p50", "ADD alone, p50", "ms", ms(&self.alone.add, 0.5), None),
+            line("attach_alone_del_p50", "DEL alone, p50", "ms", ms(&self.alone.del, 0.5), None),
             line(
                 "attach_ipam_add_p50",
                 "ADD with host-local, p50",
@@ -215,6 +229,9 @@ fn with(switch: &RunningPodswitch, plugin: &Path, settings: Settings) -> Result<
     bed.each(&stay, Verb::Add)?;
     let peak = plugin.peak(&bed.call(0, &plain))?;
     let times = bed.churn(&plain, settings.pods)?;
+    let one = Bed { namespaces: &namespaces[..1], ..bed };
+    let alone = one.churn(&plain, settings.pods_alone)?;
+    let bed = Bed { namespaces: &namespaces, ..one };
     let host_local = match PathBuf::from(OTHERS).join("host-local").is_file() {
         true => Some(bed.churn(&addressed, settings.pods_with_ipam)?),
         false => None,
@@ -223,7 +240,7 @@ fn with(switch: &RunningPodswitch, plugin: &Path, settings: Settings) -> Result<
     let crowd = crowd::add(&plugin, &calls).map_err(|error| error.to_string());
     bed.each(&calls, Verb::Del)?;
     bed.each(&stay, Verb::Del)?;
-    Ok(Attached { plain: times, host_local, start, peak, crowd })
+    Ok(Attached { plain: times, alone, host_local, start, peak, crowd })
 }
 
 /// The plugin beside our own executable, or where `make static` puts it.
