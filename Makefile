@@ -59,6 +59,8 @@ NODE_TARGET := $(shell uname -m)-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 # End-to-end tests share two CPUs with the pods they start: one at a time.
 SERIAL := --test-threads=1
+# In CI an end-to-end test that failed is run again, and called flaky if it then passes each time (docs/testing.md).
+AGAIN := $(if $(CI),.ci/again)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -146,11 +148,11 @@ test: static
 	    cargo test $(CARGO_FLAGS) --release -p vhost -p dataplane --lib loom
 	run perf/instructions.sh
 	run perf/sharing.sh
-	run cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
+	run $(AGAIN) cargo test $(CARGO_FLAGS) --no-fail-fast -p control-api --test '*' -- $(SERIAL)
 	# Both start the daemon that the line above has built.
-	run cargo test $(CARGO_FLAGS) --no-fail-fast -p cni-vhostuser --test '*' -- $(SERIAL)
+	run $(AGAIN) cargo test $(CARGO_FLAGS) --no-fail-fast -p cni-vhostuser --test '*' -- $(SERIAL)
 	run deploy/tests/run $(abspath $(TARGET))/$(NODE_TARGET)/node $(abspath $(TARGET))/manifests
-	run cargo test $(CARGO_FLAGS) --no-fail-fast -p perf -- $(SERIAL)
+	run $(AGAIN) cargo test $(CARGO_FLAGS) --no-fail-fast -p perf -- $(SERIAL)
 	exit $$failed
 
 # OVS-DPDK beside podswitch and the generator needs more hugepages. A peer that cannot be installed is missing in the
